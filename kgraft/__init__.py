@@ -1,0 +1,57 @@
+"""Few-shot knowledge distillation by progressive network grafting, on TensorFlow and Keras.
+
+The public names are loaded when they are first used, so that `import kgraft` alone costs nothing
+and only `kgraft.distill` loads TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kgraft.api import distill
+    from kgraft.config import (
+        DataConfig,
+        ExportConfig,
+        RunConfig,
+        StudentConfig,
+        TeacherConfig,
+        TrainConfig,
+    )
+    from kgraft.errors import KgraftError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DataConfig",
+    "ExportConfig",
+    "KgraftError",
+    "RunConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "TrainConfig",
+    "__version__",
+    "distill",
+]
+
+_MODULES = {
+    "distill": "kgraft.api",
+    "RunConfig": "kgraft.config",
+    "TeacherConfig": "kgraft.config",
+    "StudentConfig": "kgraft.config",
+    "DataConfig": "kgraft.config",
+    "TrainConfig": "kgraft.config",
+    "ExportConfig": "kgraft.config",
+    "KgraftError": "kgraft.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'kgraft' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_MODULES))

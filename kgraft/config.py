@@ -1,0 +1,307 @@
+"""What a run is asked to do: frozen dataclasses, one per stage, checked when they are made.
+
+This module imports nothing but the standard library, so that the command line can check its flags
+before TensorFlow is loaded.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from kgraft.errors import KgraftError
+
+SOURCE_KINDS = ("tfds", "folder", "npz", "embedded")
+AUGMENTATIONS = ("none", "crop_flip", "imagenet")
+RESIZES = ("auto", "none", "crop")
+PREPROCESSINGS = ("auto", "none", "unit", "tf", "torch", "caffe")
+TEACHER_OUTPUTS = ("auto", "logits", "probabilities")
+LOSSES = ("normalized_mse", "mse", "kl")
+STARTS = ("teacher", "random")
+ORDERS = ("forward", "backward")
+OPTIMIZERS = ("adam", "sgd")
+DECAYS = ("cosine", "constant")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+FORMATS = ("saved_model", "float32", "float16", "int8")
+ON_CORRUPT = ("skip", "stop")
+
+
+def _one_of(flag: str, value: str, valid: Sequence[str]) -> None:
+    if value not in valid:
+        raise KgraftError(f"--{flag} must be one of {', '.join(valid)}; got {value!r}")
+
+
+def _at_least(flag: str, value: float | None, low: float) -> None:
+    if value is not None and not value >= low:
+        raise KgraftError(f"--{flag} must be at least {low}; got {value}")
+
+
+def _above_zero(flag: str, value: float) -> None:
+    if not value > 0:
+        raise KgraftError(f"--{flag} must be above 0; got {value}")
+
+
+def check_source(flag: str, spec: str) -> None:
+    """Checks the form `KIND:NAME` of a data source, without opening it.
+
+    Args:
+        flag: the flag the spec came from, for the message.
+        spec: `tfds:NAME`, `folder:PATH`, `npz:PATH` or `embedded:NAME`.
+
+    Raises:
+        KgraftError: the kind is unknown or the part after the colon is empty.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind not in SOURCE_KINDS or not rest:
+        raise KgraftError(
+            f"--{flag} must be tfds:NAME, folder:PATH, npz:PATH or embedded:NAME; got {spec!r}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherConfig:
+    """The trained model and where it is cut.
+
+    Attributes:
+        source: `PATH.keras`, `embedded:NAME`, `zoo:NAME` or `applications:NAME`.
+        cuts: names of the cuts, in order, or how many blocks of about equal multiply-adds to make.
+        outputs: what the model puts out; `auto` finds out.
+        preprocess: what turns pixels 0..255 into the model's input; `auto` knows the zoo's and
+            keras.applications' own and takes `none` (pixels as they are) for other files.
+    """
+
+    source: str
+    cuts: tuple[str, ...] | int = 5
+    outputs: str = "auto"
+    preprocess: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise KgraftError(
+                "--teacher is missing: give PATH.keras, embedded:NAME, zoo:NAME or "
+                "applications:NAME"
+            )
+        if isinstance(self.cuts, int):
+            _at_least("teacher_cuts", self.cuts, 1)
+        _one_of("teacher_outputs", self.outputs, TEACHER_OUTPUTS)
+        _one_of("preprocess", self.preprocess, PREPROCESSINGS)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentConfig:
+    """What replaces the teacher's blocks.
+
+    Attributes:
+        source: a recipe (`width:0.5`, `keep`), or a Keras model (`PATH.keras`, `zoo:NAME`,
+            `applications:NAME`) that is cut at `cuts` into as many blocks as the teacher.
+        cuts: the cuts of a student model; empty for recipes.
+        graft: which blocks are replaced: `all`, or comma-separated block numbers (from 0) and
+            ranges, each with an optional recipe of its own: `2-4`, `3=width:0.25,4`.
+        start: starting weights: `teacher` (chosen channels, copied; solved adapters) or `random`.
+    """
+
+    source: str = "width:0.5"
+    cuts: tuple[str, ...] = ()
+    graft: str = "all"
+    start: str = "teacher"
+
+    def __post_init__(self) -> None:
+        _one_of("start", self.start, STARTS)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The transfer images, their views and the test set of the report.
+
+    Attributes:
+        dataset: source of the transfer images, `tfds:NAME`, `folder:PATH`, `npz:PATH` or
+            `embedded:NAME`.
+        split: split of a `tfds:` source the transfer images come from.
+        data_dir, manual_dir: folders of prepared and of hand-downloaded TFDS data; None for
+            TFDS's own.
+        download: whether TFDS may download and prepare the data.
+        shots: images per class; None where `images` counts them.
+        images: images in all, drawn without looking at classes; None where `shots` is given.
+        seed: seed of the draw, the views and the training order.
+        augment: name of the augmentation.
+        views: training views per image.
+        heldout_views: held-out views per image, never trained on.
+        resize: `none`, `crop` (scaled to cover the size, centre crop), or `auto`: `crop` where the
+            images of the source differ in size.
+        on_corrupt: `skip` an unreadable image (counted, another one drawn) or `stop`.
+        eval_dataset, eval_split, eval_data_dir: the labelled test set of the report; None for none.
+        labels: file of class names, one a line in the order of the logits; None for the dataset's.
+    """
+
+    dataset: str
+    split: str = "train"
+    data_dir: str | None = None
+    manual_dir: str | None = None
+    download: bool = False
+    shots: int | None = 10
+    images: int | None = None
+    seed: int = 0
+    augment: str = "crop_flip"
+    views: int = 16
+    heldout_views: int = 2
+    resize: str = "auto"
+    on_corrupt: str = "skip"
+    eval_dataset: str | None = None
+    eval_split: str = "test"
+    eval_data_dir: str | None = None
+    labels: str | None = None
+
+    def __post_init__(self) -> None:
+        check_source("dataset", self.dataset)
+        if self.eval_dataset:
+            check_source("eval_dataset", self.eval_dataset)
+        if (self.shots is None) == (self.images is None):
+            raise KgraftError(
+                "give --shots (images a class) or --images (in all) and leave the other at none; "
+                f"got --shots={self.shots or 'none'} and --images={self.images or 'none'}"
+            )
+        _at_least("shots", self.shots, 1)
+        _at_least("images", self.images, 1)
+        _at_least("seed", self.seed, 0)
+        _at_least("views", self.views, 1)
+        _at_least("heldout_views", self.heldout_views, 1)
+        _one_of("augment", self.augment, AUGMENTATIONS)
+        _one_of("resize", self.resize, RESIZES)
+        _one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How the phases of the graft schedule are trained.
+
+    Attributes:
+        loss: `normalized_mse` (the paper's), `mse` or `kl`, all on logits.
+        temperature: softmax temperature of `kl`.
+        feature_weight: weight of the feature term at the span's exit; 0 for none.
+        steps: updates of each stage-one phase and of each stage-two phase; 0 trains nothing.
+        batch: views per update, over all replicas.
+        block_rate, adapter_rate: stage-one learning rates.
+        block_rate_two, adapter_rate_two: stage-two learning rates.
+        optimizer, decay: optimiser, and the shape of its rate over a phase.
+        order: which end stage two grows from.
+        select: `heldout` keeps the weights of the lowest held-out loss within a phase, its start
+            included; `last` keeps the last step's.
+        strategy: distribution strategy.
+        cache_mb: memory for cached teacher activations, in MiB.
+    """
+
+    loss: str = "normalized_mse"
+    temperature: float = 4.0
+    feature_weight: float = 1.0
+    steps: tuple[int, int] = (300, 300)
+    batch: int = 64
+    block_rate: float = 2.5e-4
+    adapter_rate: float = 1e-3
+    block_rate_two: float = 1e-4
+    adapter_rate_two: float = 1e-4
+    optimizer: str = "adam"
+    decay: str = "cosine"
+    order: str = "forward"
+    select: str = "heldout"
+    strategy: str = "auto"
+    cache_mb: int = 2048
+
+    def __post_init__(self) -> None:
+        _one_of("loss", self.loss, LOSSES)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("decay", self.decay, DECAYS)
+        _one_of("order", self.order, ORDERS)
+        _one_of("select", self.select, ("heldout", "last"))
+        _one_of("strategy", self.strategy, STRATEGIES)
+        _above_zero("temperature", self.temperature)
+        _at_least("feature_weight", self.feature_weight, 0)
+        for steps in self.steps:
+            _at_least("steps", steps, 0)
+        _at_least("batch", self.batch, 1)
+        for flag in ("block_rate", "adapter_rate", "block_rate_two", "adapter_rate_two"):
+            _above_zero(flag, getattr(self, flag))
+        _at_least("cache_mb", self.cache_mb, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """What is written for the device.
+
+    Attributes:
+        formats: any of `saved_model`, `float32`, `float16`, `int8` (full-integer).
+    """
+
+    formats: tuple[str, ...] = FORMATS
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            _one_of("formats", name, FORMATS)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """One whole distillation.
+
+    Attributes:
+        workdir: folder for everything the run writes; new or empty, or with `resume` the folder of
+            a run of the same settings that was stopped.
+        resume: whether to go on from the phases finished in `workdir`.
+    """
+
+    teacher: TeacherConfig
+    data: DataConfig
+    student: StudentConfig = StudentConfig()
+    train: TrainConfig = TrainConfig()
+    export: ExportConfig = ExportConfig()
+    workdir: str = "kgraft_run"
+    resume: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as plain nested dicts, for the report and for resuming."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_flags(cls, **flags: Any) -> "RunConfig":
+        """Makes the config from settings by the names they have on the command line.
+
+        Args:
+            **flags: such as `teacher="model.keras"`, `teacher_cuts=5`, `shots=10`.
+
+        Raises:
+            KgraftError: a name is unknown, a value is not valid or a needed one is missing.
+        """
+        if flags.get("images") is not None:
+            flags.setdefault("shots", None)
+        made: dict[str, Any] = {}
+        for section, config in _SECTIONS.items():
+            names = FLAG_NAMES.get(config, {})
+            values = {}
+            for field in dataclasses.fields(config):
+                flag = names.get(field.name, field.name)
+                if flag in flags:
+                    value = flags.pop(flag)
+                    values[field.name] = tuple(value) if isinstance(value, list) else value
+                elif field.default is dataclasses.MISSING:
+                    raise KgraftError(f"{flag} is missing: it has no default")
+            made[section] = config(**values)
+        own = {name: flags.pop(name) for name in ("workdir", "resume") if name in flags}
+        if flags:
+            raise KgraftError(
+                f"unknown settings: {', '.join(sorted(flags))}; they are named as the flags of "
+                "kgraft-distill, see its --help"
+            )
+        return cls(**made, **own)
+
+
+_SECTIONS: dict[str, type] = {
+    "teacher": TeacherConfig,
+    "data": DataConfig,
+    "student": StudentConfig,
+    "train": TrainConfig,
+    "export": ExportConfig,
+}
+
+# Fields whose flag has another name, by dataclass.
+FLAG_NAMES: dict[type, dict[str, str]] = {
+    TeacherConfig: {"source": "teacher", "cuts": "teacher_cuts", "outputs": "teacher_outputs"},
+    StudentConfig: {"source": "student", "cuts": "student_cuts"},
+}

@@ -1,0 +1,38 @@
+"""Reading, cutting, editing and rebuilding Keras functional models as flat graphs."""
+
+from kgraft.graph.build import as_model, clone_graph, clone_op, copy_weights, rebuild
+from kgraft.graph.chain import Block, Chain, split_chain
+from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts
+from kgraft.graph.ir import Call, Graph, Ref, concat, prune
+from kgraft.graph.logits import logits_graph
+from kgraft.graph.macs import count_macs, total_macs
+from kgraft.graph.normalization import fold_batch_norm, without_training_layers
+from kgraft.graph.trace import trace_model
+from kgraft.graph.walk import batch_slices, run_calls
+
+__all__ = [
+    "Block",
+    "Call",
+    "Chain",
+    "Graph",
+    "Ref",
+    "as_model",
+    "batch_slices",
+    "check_cuts",
+    "choose_cuts",
+    "clone_graph",
+    "clone_op",
+    "concat",
+    "copy_weights",
+    "count_macs",
+    "find_cuts",
+    "fold_batch_norm",
+    "logits_graph",
+    "prune",
+    "rebuild",
+    "run_calls",
+    "split_chain",
+    "total_macs",
+    "trace_model",
+    "without_training_layers",
+]

@@ -1,0 +1,143 @@
+"""From a `Graph` to layers of its own and to a Keras functional model."""
+
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any
+
+import keras
+
+from kgraft.graph.ir import Call, Graph, Shape
+
+
+def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
+    """Makes an operation of the same configuration with no tie to the original.
+
+    Args:
+        op: a Keras layer or operation.
+        name: name of the clone; None for the original's.
+        **overrides: entries of the configuration to set otherwise.
+
+    Returns:
+        A new, unbuilt layer. Operations without weights that cannot be made from their
+        configuration (a `Lambda` with safe mode on, a bare `keras.ops` call) are returned as they are.
+    """
+    if not isinstance(op, keras.layers.Layer):
+        return op
+    config = {**op.get_config(), **overrides}
+    if name is not None:
+        config["name"] = name
+    try:
+        return type(op).from_config(config)
+    except (TypeError, ValueError):
+        if op.weights or overrides:
+            raise
+        return op
+
+
+def rebuild(
+    graph: Graph, new_op: Callable[[Call], Any], *, input_shape: Shape | None = None
+) -> Graph:
+    """Makes a graph of the same wiring from other operations, built and with their own shapes.
+
+    Args:
+        graph: the pattern.
+        new_op: gives the operation for a call; asked once for each operation of the pattern, so
+            that a shared layer stays shared.
+        input_shape: shape of the input, batch dimension included; None for the pattern's.
+
+    Returns:
+        The new graph.
+    """
+    made = _Once(new_op)
+    calls = tuple(dataclasses.replace(call, op=made(call)) for call in graph.calls)
+    x = keras.Input(batch_shape=input_shape or graph.input_shape)
+    wired = dataclasses.replace(graph, calls=calls)
+    values = wired.run(x, training=None)
+    return dataclasses.replace(
+        wired, shapes={name: tuple(value.shape) for name, value in values.items()}
+    )
+
+
+class _Once:
+    """Asks for the operation of a call once per operation of the pattern."""
+
+    def __init__(self, new_op: Callable[[Call], Any]) -> None:
+        self._new_op = new_op
+        self._made: dict[int, Any] = {}
+
+    def __call__(self, call: Call) -> Any:
+        if id(call.op) not in self._made:
+            self._made[id(call.op)] = self._new_op(call)
+        return self._made[id(call.op)]
+
+
+def copy_weights(source: Graph, target: Graph) -> None:
+    """Copies every weight between two graphs of the same calls and shapes."""
+    for old, new in zip(source.calls, target.calls, strict=True):
+        if isinstance(old.op, keras.layers.Layer) and old.op is not new.op and old.op.weights:
+            new.op.set_weights(old.op.get_weights())
+
+
+def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
+    """Copies a graph with layers and weights of its own.
+
+    Args:
+        graph: the original; it does not change.
+        trainable: whether the copy's layers train.
+
+    Returns:
+        The copy.
+    """
+
+    def new_op(call: Call) -> Any:
+        op = clone_op(call.op)
+        if isinstance(op, keras.layers.Layer) and op is not call.op:
+            op.trainable = trainable
+        return op
+
+    clone = rebuild(graph, new_op)
+    copy_weights(graph, clone)
+    return clone
+
+
+def as_model(
+    graph: Graph, *, name: str, shared: Collection[int] = (), frozen: bool = False
+) -> keras.Model:
+    """Builds the flat Keras functional model of a graph.
+
+    Args:
+        graph: the graph.
+        name: name of the model.
+        shared: ids of operations to use as they are; all others are cloned with their weights.
+        frozen: whether cloned layers are marked not trainable.
+
+    Returns:
+        A functional model whose layers have the names of the calls, `/` and `#` turned to `_`.
+    """
+    taken: set[str] = {layer.name for layer in graph.layers if id(layer) in shared}
+
+    def new_op(call: Call) -> Any:
+        if id(call.op) in shared:
+            return call.op
+        op = clone_op(call.op, name=_layer_name(call.name, taken))
+        if isinstance(op, keras.layers.Layer) and op is not call.op and frozen:
+            op.trainable = False
+        return op
+
+    made = _Once(new_op)
+    wired = dataclasses.replace(
+        graph, calls=tuple(dataclasses.replace(call, op=made(call)) for call in graph.calls)
+    )
+    x = keras.Input(batch_shape=(None, *graph.input_shape[1:]), name="image")
+    model = keras.Model(x, wired.run(x, training=None)[graph.output], name=name)
+    copy_weights(graph, wired)
+    return model
+
+
+def _layer_name(call_name: str, taken: set[str]) -> str:
+    base = call_name.replace("/", "_").replace("#", "_").replace(":", "_")
+    name, number = base, 2
+    while name in taken or name == "image":
+        name, number = f"{base}_{number}", number + 1
+    taken.add(name)
+    return name

@@ -1,0 +1,115 @@
+"""Logits of a teacher that puts out probabilities."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers as kl
+
+from kgraft.errors import KgraftError
+from kgraft.graph.build import clone_op
+from kgraft.graph.ir import Call, Graph, prune
+
+# Layers that only rearrange, so that a softmax may stand in front of them.
+_REARRANGING = (kl.Reshape, kl.Flatten, kl.Identity, kl.Dropout)
+
+
+def logits_graph(graph: Graph, outputs: str = "auto") -> tuple[Graph, str]:
+    """Returns the graph that ends in logits.
+
+    A softmax at the end, as a layer of its own or as the activation of the last layer, is taken
+    off; the teacher's own layers are left as they are. What ends in something else is taken for
+    logits under `auto` if a random image gives an output that is no probability distribution.
+
+    Args:
+        graph: the whole teacher, `[batch, ...]` to `[batch, classes]`.
+        outputs: `auto`, `logits` (take the output as it is) or `probabilities` (take the softmax
+            off; without one, put the logarithm behind).
+
+    Returns:
+        The graph and one phrase on what was done.
+
+    Raises:
+        KgraftError: the output is not `[batch, classes]`, or under `auto` it looks like
+            probabilities whose logits cannot be recovered exactly.
+    """
+    if len(graph.output_shape) != 2 or not graph.output_shape[1]:
+        raise KgraftError(
+            f"expected a teacher whose output is [batch, classes]; got {graph.output_shape}"
+        )
+    if outputs == "logits":
+        return graph, "the output is taken as logits, as told"
+    last = _last_computing_call(graph)
+    if last is not None and _is_softmax(last.op):
+        return prune(graph.without(last.name)), f"softmax {last.name!r} taken off"
+    if last is not None and _activation_name(last.op) == "softmax":
+        return graph.with_op(last.name, _linear_twin(last.op)), f"softmax of {last.name!r} taken off"
+    if outputs == "probabilities":
+        return _with_log(graph), "logits are the logarithm of the probabilities"
+    if _looks_like_probabilities(graph):
+        raise KgraftError(
+            f"the teacher's output (made by {last.name if last else graph.input!r}) looks like "
+            "probabilities, but no softmax was found to take off: give --teacher_outputs="
+            "probabilities (their logarithm is used) or --teacher_outputs=logits"
+        )
+    return graph, "the output is logits"
+
+
+def _last_computing_call(graph: Graph) -> Call | None:
+    call = graph.producer(graph.output)
+    while call is not None and isinstance(call.op, _REARRANGING):
+        call = graph.producer(call.input)
+    return call
+
+
+def _activation_name(op: Any) -> str | None:
+    return getattr(getattr(op, "activation", None), "__name__", None)
+
+
+def _is_softmax(op: Any) -> bool:
+    if isinstance(op, kl.Softmax):
+        return True
+    if isinstance(op, kl.Activation):
+        return _activation_name(op) == "softmax"
+    return not isinstance(op, keras.layers.Layer) and type(op).__name__ == "Softmax"
+
+
+def _linear_twin(layer: Any) -> Any:
+    """A layer that shares the weights but not the activation, so that the teacher stays as it is."""
+    twin = clone_op(layer, activation="linear")
+    twin.build(layer._build_shapes_dict["input_shape"] if layer._build_shapes_dict else None)
+    twin.set_weights(layer.get_weights())
+    twin.trainable = False
+    return twin
+
+
+def _with_log(graph: Graph) -> Graph:
+    # keras.ops operations only exist once called symbolically, so the graph is extended by a layer.
+    from kgraft.graph.ir import Ref
+
+    name = "log_probabilities"
+    log = LogProbabilities(name=name)
+    call = Call(name, log, (Ref(graph.output),), {}, (name,))
+    shapes = {**graph.shapes, name: graph.output_shape}
+    return dataclasses.replace(graph, output=name, calls=(*graph.calls, call), shapes=shapes)
+
+
+@keras.saving.register_keras_serializable("kgraft")
+class LogProbabilities(keras.layers.Layer):
+    """Logarithm of probabilities, which are logits up to a constant."""
+
+    def call(self, probabilities: Any) -> Any:
+        """Returns `log(max(p, 1e-7))`, `[batch, classes]`."""
+        return keras.ops.log(keras.ops.maximum(probabilities, 1e-7))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the shape it was given."""
+        return input_shape
+
+
+def _looks_like_probabilities(graph: Graph) -> bool:
+    shape = [dim or 64 for dim in graph.input_shape[1:]]
+    images = np.random.default_rng(0).uniform(0, 255, [2, *shape]).astype("float32")
+    outputs = np.asarray(graph(images))
+    return bool(np.all(outputs >= 0) and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
