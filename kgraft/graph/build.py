@@ -18,8 +18,8 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
         **overrides: entries of the configuration to set otherwise.
 
     Returns:
-        A new, unbuilt layer. Operations without weights that cannot be made from their
-        configuration (a `Lambda` with safe mode on, a bare `keras.ops` call) are returned as they are.
+        A new, unbuilt layer. What has no weights and cannot be made from its configuration (a
+        `Lambda` with safe mode on, a bare `keras.ops` operation) is returned as it is.
     """
     if not isinstance(op, keras.layers.Layer):
         return op

@@ -1,6 +1,7 @@
 """Blocks between neighbouring cuts, and the chain of them that is the teacher."""
 
 import dataclasses
+import itertools
 
 from kgraft.graph.ir import Graph, prune
 
@@ -61,7 +62,7 @@ def split_chain(graph: Graph, cuts: tuple[str, ...]) -> Chain:
     ends = (graph.input, *cuts, graph.output)
     blocks = tuple(
         Block(index, _between(graph, start, end))
-        for index, (start, end) in enumerate(zip(ends, ends[1:], strict=False))
+        for index, (start, end) in enumerate(itertools.pairwise(ends))
     )
     return Chain(graph, tuple(cuts), blocks)
 

@@ -128,7 +128,8 @@ def choose_cuts(
 
 
 def _costs_up_to(graph: Graph, cuts: tuple[str, ...], macs: dict[str, int]) -> list[float]:
-    done, costs = 0.0, {}
+    done = 0.0
+    costs: dict[str, float] = {}
     for call in graph.calls:
         done += macs[call.name]
         costs.update((value, done) for value in call.outputs)

@@ -44,7 +44,9 @@ def logits_graph(graph: Graph, outputs: str = "auto") -> tuple[Graph, str]:
     if last is not None and _is_softmax(last.op):
         return prune(graph.without(last.name)), f"softmax {last.name!r} taken off"
     if last is not None and _activation_name(last.op) == "softmax":
-        return graph.with_op(last.name, _linear_twin(last.op)), f"softmax of {last.name!r} taken off"
+        return graph.with_op(
+            last.name, _linear_twin(last.op)
+        ), f"softmax of {last.name!r} taken off"
     if outputs == "probabilities":
         return _with_log(graph), "logits are the logarithm of the probabilities"
     if _looks_like_probabilities(graph):
@@ -76,7 +78,7 @@ def _is_softmax(op: Any) -> bool:
 
 
 def _linear_twin(layer: Any) -> Any:
-    """A layer that shares the weights but not the activation, so that the teacher stays as it is."""
+    """A layer of the same weights without the activation; the teacher's own stays as it is."""
     twin = clone_op(layer, activation="linear")
     twin.build(layer._build_shapes_dict["input_shape"] if layer._build_shapes_dict else None)
     twin.set_weights(layer.get_weights())

@@ -1,6 +1,5 @@
 """BatchNorm folded into the convolution or dense layer before it."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -136,5 +135,3 @@ def _set_folded(old: Any, new: Any, scale_shift: tuple[np.ndarray, np.ndarray]) 
     if isinstance(old, kl.Conv2DTranspose):
         kernel = np.swapaxes(kernel, -1, -2)
     new.set_weights([kernel.reshape(shape), bias])
-
-

@@ -28,8 +28,8 @@ def trace_model(model: keras.Model) -> Graph:
     if function is None:
         raise KgraftError(
             f"expected a Keras functional (or built Sequential) model; {model.name!r} is a "
-            f"{type(model).__name__} whose graph cannot be read: rebuild it with keras.Model(inputs, "
-            "outputs)"
+            f"{type(model).__name__} whose graph cannot be read: rebuild it with "
+            "keras.Model(inputs, outputs)"
         )
     for what, tensors in (("input", function.inputs), ("output", function.outputs)):
         if len(tensors) != 1:
@@ -53,7 +53,7 @@ def _as_function(op: Any) -> Any:
     return None
 
 
-def _functional_class() -> type:
+def _functional_class() -> Any:
     x = keras.Input((1,))
     return type(keras.Model(x, keras.layers.Identity()(x)))
 

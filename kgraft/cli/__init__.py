@@ -1,0 +1,1 @@
+"""The commands: flags into a config, one call, and nothing else."""

@@ -1,0 +1,155 @@
+"""The flags of kgraft-distill: one section for each config dataclass."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from kgraft import config
+from kgraft.cli.config_flags import Section, define_section, read_section
+
+
+def _either(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + f" or {names[-1]}"
+
+
+TEACHER = Section(
+    "teacher",
+    config.TeacherConfig,
+    {
+        "source": "PATH.keras, embedded:NAME, zoo:NAME or applications:NAME",
+        "cuts": "layer names where the teacher is cut, in order, or a number of blocks of about "
+        "equal multiply-adds",
+        "outputs": f"what the teacher puts out: {_either(config.TEACHER_OUTPUTS)}",
+        "preprocess": f"pixels 0..255 into the teacher's input: {_either(config.PREPROCESSINGS)}",
+    },
+    config.FLAG_NAMES[config.TeacherConfig],
+)
+
+STUDENT = Section(
+    "student",
+    config.StudentConfig,
+    {
+        "graft": "blocks to replace, from 0: all, or numbers and ranges, each with an optional "
+        "recipe: 2-4 or 3=width:0.25,4",
+        "source": "recipe (width:0.5, keep) or a Keras model (PATH.keras, zoo:NAME, "
+        "applications:NAME) with as many blocks as the teacher",
+        "cuts": "layer names where a student model is cut; none for recipes",
+        "start": f"starting weights: {_either(config.STARTS)}",
+    },
+    config.FLAG_NAMES[config.StudentConfig],
+)
+
+IMAGES = Section(
+    "images",
+    config.DataConfig,
+    {
+        "dataset": "transfer images: tfds:NAME, folder:PATH, npz:PATH or embedded:NAME",
+        "split": "part of the data set that the transfer images are drawn from",
+        "data_dir": "folder of prepared TFDS data; none for TFDS's own",
+        "manual_dir": "folder of hand-downloaded archives for TFDS; none for TFDS's own",
+        "download": "let TFDS download and prepare what is not there",
+        "shots": "transfer images per class; none where --images counts them",
+        "images": "transfer images in all, drawn without looking at classes; takes the place of "
+        "--shots",
+        "seed": "seed of the draw, the views and the training order",
+        "augment": f"augmentation of the views: {_either(config.AUGMENTATIONS)}",
+        "views": "training views per image",
+        "heldout_views": "held-out views per image, never trained on",
+        "resize": f"fit images to the teacher's size: {_either(config.RESIZES)}; auto is crop for "
+        "folders and none for the rest",
+        "on_corrupt": f"unreadable images: {_either(config.ON_CORRUPT)}; skip draws another one",
+    },
+)
+
+TEST_SET = Section(
+    "test set of the report",
+    config.DataConfig,
+    {
+        "eval_dataset": "labelled test images, in the form of --dataset; none for no test set",
+        "eval_split": "part of the data set to test on",
+        "eval_data_dir": "folder of prepared TFDS data of the test set; none for --data_dir",
+        "labels": "file of class names, one a line in the order of the logits; none for the data "
+        "set's own",
+    },
+)
+
+TRAINING = Section(
+    "training",
+    config.TrainConfig,
+    {
+        "loss": f"distance of student and teacher logits: {_either(config.LOSSES)}",
+        "temperature": "softmax temperature of --loss=kl",
+        "feature_weight": "weight of the feature term at the span's exit; 0 for none",
+        "steps": "updates of each phase; two numbers for stage one and stage two; 0 trains nothing",
+        "batch": "views per update, over all replicas",
+        "block_rate": "learning rate of student blocks, stage one",
+        "adapter_rate": "learning rate of adapters, stage one",
+        "block_rate_two": "learning rate of student blocks, stage two",
+        "adapter_rate_two": "learning rate of adapters, stage two",
+        "optimizer": f"{_either(config.OPTIMIZERS)}",
+        "decay": f"learning rate over a phase: {_either(config.DECAYS)}",
+        "order": f"end that stage two grows from: {_either(config.ORDERS)}",
+        "select": "weights kept of a phase: heldout (lowest loss on held-out views, the start "
+        "included) or last",
+        "strategy": f"distribution: {_either(config.STRATEGIES)}",
+        "cache_mb": "memory for cached teacher activations, in MiB",
+    },
+)
+
+EXPORT = Section(
+    "export",
+    config.ExportConfig,
+    {"formats": f"what is written for the device, any of {', '.join(config.FORMATS)}"},
+)
+
+RUN = Section(
+    "run",
+    config.RunConfig,
+    {
+        "workdir": "folder for everything the run writes, new or empty",
+        "resume": "go on from the finished phases of a stopped run in --workdir",
+    },
+)
+
+SECTIONS = (TEACHER, STUDENT, IMAGES, TEST_SET, TRAINING, EXPORT, RUN)
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines every flag of kgraft-distill.
+
+    Args:
+        flag_values: where the flags are defined.
+    """
+    for section in SECTIONS:
+        define_section(section, flag_values)
+
+
+def build_config(flag_values: flags.FlagValues) -> config.RunConfig:
+    """Makes the config of a run from the parsed flags.
+
+    Args:
+        flag_values: the parsed flags.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        KgraftError: a value is missing or not valid; the message names the flag.
+    """
+    return config.RunConfig(
+        teacher=config.TeacherConfig(**read_section(TEACHER, flag_values)),
+        student=config.StudentConfig(**read_section(STUDENT, flag_values)),
+        data=config.DataConfig(**_image_settings(flag_values)),
+        train=config.TrainConfig(**read_section(TRAINING, flag_values)),
+        export=config.ExportConfig(**read_section(EXPORT, flag_values)),
+        **read_section(RUN, flag_values),
+    )
+
+
+def _image_settings(flag_values: flags.FlagValues) -> dict[str, Any]:
+    settings = read_section(IMAGES, flag_values) | read_section(TEST_SET, flag_values)
+    if settings["images"] is not None and not flag_values["shots"].present:
+        # Only the default asked for shots; whoever gives --images means images.
+        flag_values["shots"].value = settings["shots"] = None
+    return settings

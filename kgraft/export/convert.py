@@ -1,0 +1,174 @@
+"""Keras student to SavedModel, SavedModel to TFLite bytes: every format comes from one graph."""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kgraft.errors import KgraftError
+from kgraft.export.guards import Shape, image_shape
+from kgraft.export.quiet import quiet_stderr
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+SIGNATURE = "serving_default"
+CALIBRATION_IMAGES = 256
+
+
+def float32_bytes(model: keras.Model, shape: Shape | None = None) -> bytes:
+    """Converts a model to a float32 TFLite file of its own.
+
+    Teacher and student are both measured through this, so that their bytes and milliseconds come
+    from the same runtime.
+
+    Args:
+        model: functional classifier, `[batch, height, width, channels]` to `[batch, classes]`.
+        shape: `(height, width, channels)` of the one image; None for the model's own.
+
+    Returns:
+        The file.
+
+    Raises:
+        KgraftError: the model leaves its image shape open and `shape` is None.
+        KgraftError: the model has an op that TFLite's built-in ops do not cover.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(model, Path(folder), shape or image_shape(model))
+        try:
+            return tflite_bytes(Path(folder), "float32")
+        except KgraftError as error:
+            raise KgraftError(f"{model.name} {error}") from error
+
+
+def one_to_one(model: keras.Model) -> keras.Model:
+    """Takes the lists or dicts away that a model may have around its one input and output.
+
+    Args:
+        model: functional, with one input and one output.
+
+    Returns:
+        A model of the same layers.
+    """
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def write_saved_model(model: keras.Model, folder: Path, shape: Shape) -> None:
+    """Writes a SavedModel whose `serving_default` takes `image` and gives `logits`.
+
+    `keras.Model.export` would do it too, but stores every weight twice and takes twice as long.
+
+    Args:
+        model: functional classifier, `[batch, height, width, channels]` to `[batch, classes]`; it
+            is copied, not changed.
+        folder: a new or empty folder.
+        shape: `(height, width, channels)` of the one image.
+    """
+    copy = _float32_copy(model)
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT_NAME: copy(image, training=False)}
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in copy.variables]
+    module.serve = tf.function(
+        serve, input_signature=[tf.TensorSpec((1, *shape), tf.float32, name=INPUT_NAME)]
+    )
+    with quiet_stderr():
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+
+
+def tflite_bytes(saved_model: Path, name: str, calibration: np.ndarray | None = None) -> bytes:
+    """Converts a SavedModel to a `.tflite` file of built-in ops only.
+
+    `float32` has float32 weights and arithmetic. `float16` has float16 weights and float32 input
+    and output, at half the size. `int8` has int8 weights, activations, input and output, at a
+    quarter of the size, for devices without floating point; it holds the scale and zero point of
+    its input and output, `int8 = round(value / scale) + zero_point`, and at most
+    `CALIBRATION_IMAGES` images, spread evenly over those given, fix its ranges.
+
+    Args:
+        saved_model: folder that `write_saved_model` wrote.
+        name: `float32`, `float16` or `int8`.
+        calibration: `[n, height, width, channels]`, preprocessed as the model expects; for `int8`.
+
+    Returns:
+        The file, with the SavedModel's signature.
+
+    Raises:
+        KgraftError: the model has an op that the built-in ops of the format do not cover.
+    """
+    try:
+        with quiet_stderr():
+            converter = tf.lite.TFLiteConverter.from_saved_model(
+                str(saved_model), signature_keys=[SIGNATURE]
+            )
+            _SETTINGS[name](converter, calibration)
+            return converter.convert()
+    except Exception as error:  # the converter's own error class is not public
+        raise KgraftError(f"does not convert to TFLite {name}: {_reason(error)}") from error
+
+
+def _set_float32(converter: Any, _: np.ndarray | None) -> None:
+    # Built-in ops only: with SELECT_TF_OPS an op that no phone can run converts without a word.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+
+
+def _set_float16(converter: Any, _: np.ndarray | None) -> None:
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.target_spec.supported_types = [tf.float16]
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+def _set_int8(converter: Any, calibration: np.ndarray | None) -> None:
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = _feed(calibration)
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+
+
+_SETTINGS: dict[str, Callable[[Any, np.ndarray | None], None]] = {
+    "float32": _set_float32,
+    "float16": _set_float16,
+    "int8": _set_int8,
+}
+
+
+def _float32_copy(model: keras.Model) -> keras.Model:
+    # Float32, because a model trained in bfloat16 has casts that TFLite lacks; and a copy, because
+    # the variables of a distribution strategy do not save as plain ones.
+    def clone(layer: keras.Operation) -> keras.Operation:
+        config = layer.get_config()
+        # Plain operations, such as an addition written with `+`, come here too and have no dtype.
+        if isinstance(layer, keras.layers.Layer) and "dtype" in config:
+            config["dtype"] = "float32"
+        return layer.__class__.from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    copy.set_weights(model.get_weights())
+    return one_to_one(copy)
+
+
+def _feed(images: np.ndarray) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
+    count = min(len(images), CALIBRATION_IMAGES)
+    chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
+
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        for position in chosen:
+            yield {INPUT_NAME: np.asarray(images[position : position + 1], np.float32)}
+
+    return batches
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    ops = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", text)))
+    if ops:
+        return f"there is no built-in op for {', '.join(ops)}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,132 @@
+"""What must hold before anything is converted; each check says what came and what is right."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kgraft.config import FORMATS
+from kgraft.errors import KgraftError
+
+Shape = tuple[int, int, int]
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Checks the names of the formats asked for.
+
+    Args:
+        formats: names, any of `kgraft.config.FORMATS`.
+
+    Raises:
+        KgraftError: a name is unknown.
+        KgraftError: a name is given twice.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise KgraftError(f"--formats must be among {', '.join(FORMATS)}; got {name!r}")
+    if len(set(formats)) != len(formats):
+        raise KgraftError(f"--formats names a format twice: {', '.join(formats)}")
+
+
+def image_shape(model: keras.Model, images: np.ndarray | None = None) -> Shape:
+    """Finds the one image shape that a model is exported for.
+
+    Args:
+        model: functional classifier, `[batch, height, width, channels]` to `[batch, classes]`.
+        images: `[n, height, width, channels]`, which fix what the model leaves open; None for none.
+
+    Returns:
+        `(height, width, channels)`.
+
+    Raises:
+        KgraftError: the model has not exactly one image input and one vector of logits.
+        KgraftError: the model leaves a size open and there are no images to fix it.
+        KgraftError: the images do not fit the model.
+    """
+    _check_ends(model)
+    wanted = tuple(model.inputs[0].shape[1:])
+    if images is None:
+        if None in wanted:
+            raise KgraftError(
+                f"export needs a fixed image shape; {model.name} takes {_shown(wanted)}: "
+                f"give images of the size it shall have on the device"
+            )
+        return wanted
+    found = tuple(images.shape[1:])
+    fits = len(found) == 3 and all(w in (None, f) for w, f in zip(wanted, found, strict=True))
+    if not fits:
+        raise KgraftError(f"{model.name} takes images of {_shown(wanted)}; got {_shown(found)}")
+    return found
+
+
+def check_calibration(calibration: np.ndarray | None) -> None:
+    """Checks the images that fix the ranges of the full-integer file.
+
+    Args:
+        calibration: `[n, height, width, channels]`, preprocessed as the model expects.
+
+    Raises:
+        KgraftError: there is no image.
+        KgraftError: a value is not finite.
+    """
+    if calibration is None or len(calibration) == 0:
+        raise KgraftError(
+            "the int8 file needs calibration images; got none: give some or drop int8"
+        )
+    if not np.isfinite(calibration).all():
+        raise KgraftError("calibration images must be finite; got NaN or infinity")
+
+
+def check_labels(labels: Sequence[str] | None, classes: int) -> None:
+    """Checks the class names that go beside the model.
+
+    Args:
+        labels: one name per logit, or None for no labels file.
+        classes: how many logits the model has.
+
+    Raises:
+        KgraftError: the counts differ.
+        KgraftError: a name has a line break, which a file of one name a line cannot hold.
+    """
+    if labels is None:
+        return
+    if len(labels) != classes:
+        raise KgraftError(f"the model has {classes} logits; got {len(labels)} labels")
+    for label in labels:
+        if label.splitlines() not in ([label], []):
+            raise KgraftError(f"a label must be one line; got {label!r}")
+
+
+def check_folder(folder: Path) -> None:
+    """Makes the folder to write to.
+
+    Args:
+        folder: it is made with its parents where it is not there yet.
+
+    Raises:
+        KgraftError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KgraftError(f"cannot make the folder {folder} for the exports: {error}") from error
+
+
+def _check_ends(model: keras.Model) -> None:
+    inputs = getattr(model, "inputs", None) or []
+    outputs = getattr(model, "outputs", None) or []
+    ranks = [len(tensor.shape) for tensor in (*inputs, *outputs)]
+    if len(inputs) != 1 or ranks != [4, 2] or outputs[0].shape[-1] is None:
+        raise KgraftError(
+            f"export takes a functional model from one image [batch, height, width, channels] to "
+            f"logits [batch, classes]; got {model.name} from "
+            f"{[_shown(t.shape) for t in inputs]} to {[_shown(t.shape) for t in outputs]}"
+        )
+    if not math.prod(outputs[0].shape[1:]) > 0:
+        raise KgraftError(f"{model.name} has no logits")
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape)

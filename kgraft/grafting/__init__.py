@@ -1,0 +1,43 @@
+"""Grafting: the view bank, losses, the graft schedule and the one trainer of every phase."""
+
+from kgraft.grafting.bank import ViewBank
+from kgraft.grafting.checkpoints import Checkpoints
+from kgraft.grafting.evaluate import agreement, heldout_loss, student_logits
+from kgraft.grafting.fuse import FusedStudent, Remaining, fuse, graft_model
+from kgraft.grafting.losses import LOSSES, feature_mse, make_loss
+from kgraft.grafting.progress import OnProgress, Progress, ProgressLine, tell_all
+from kgraft.grafting.run import run_schedule
+from kgraft.grafting.schedule import Phase, graft_schedule, positions_wanted
+from kgraft.grafting.span import student_function
+from kgraft.grafting.strategy import is_chief, make_strategy
+from kgraft.grafting.tensorboard import TensorBoardLog
+from kgraft.grafting.trainer import PhaseResult, train_phase
+
+__all__ = [
+    "LOSSES",
+    "Checkpoints",
+    "FusedStudent",
+    "OnProgress",
+    "Phase",
+    "PhaseResult",
+    "Progress",
+    "ProgressLine",
+    "Remaining",
+    "TensorBoardLog",
+    "ViewBank",
+    "agreement",
+    "feature_mse",
+    "fuse",
+    "graft_model",
+    "graft_schedule",
+    "heldout_loss",
+    "is_chief",
+    "make_loss",
+    "make_strategy",
+    "positions_wanted",
+    "run_schedule",
+    "student_function",
+    "student_logits",
+    "tell_all",
+    "train_phase",
+]

@@ -1,0 +1,143 @@
+"""From trained student blocks to one plain model without adapters."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from kgraft.grafting.fold import CannotFoldError, Folding, fold_backward, fold_forward, merge
+from kgraft.graph import (
+    Call,
+    Chain,
+    Graph,
+    as_model,
+    clone_graph,
+    clone_op,
+    concat,
+    fold_batch_norm,
+    rebuild,
+    without_training_layers,
+)
+from kgraft.students.block import StudentBlock
+
+
+@dataclasses.dataclass(frozen=True)
+class Remaining:
+    """A layer that could not be folded.
+
+    Attributes:
+        name: the layer.
+        why: the reason, as a phrase.
+    """
+
+    name: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedStudent:
+    """The student as one graph with layers of its own.
+
+    Attributes:
+        graph: image to logits.
+        adapters_left: adapters that stay as 1x1 layers.
+        norms_left: BatchNorm layers that stay.
+    """
+
+    graph: Graph
+    adapters_left: tuple[Remaining, ...]
+    norms_left: tuple[Remaining, ...]
+
+
+def fuse(student: tuple[StudentBlock, ...]) -> FusedStudent:
+    """Joins the student blocks and folds BatchNorm and adapters into their neighbours.
+
+    Two adapters that meet are multiplied into one. That one folds into the layers that read it, or
+    else into the layer that makes its input; otherwise it stays and is named.
+
+    Args:
+        student: one block for each of the teacher's; they do not change.
+
+    Returns:
+        The fused student; its output differs from the blocks' by rounding only.
+    """
+    joined = concat(tuple(piece for block in student for piece in _pieces(block)))
+    joined, norms = fold_batch_norm(clone_graph(joined, trainable=True))
+    folding = Folding(joined)
+    names = [call.name for call in joined.calls if call.name in _adapter_names(student)]
+    for name in names:
+        adapter = folding.graph.call(name)
+        before = folding.graph.producer(adapter.input)
+        if before is not None and before.name in names:
+            merge(folding, before, adapter)
+    left = []
+    for call in [c for c in folding.graph.calls if c.name in names]:
+        why = _fold(folding, call)
+        if why:
+            left.append(Remaining(call.name, why))
+    return FusedStudent(
+        _made(folding), tuple(left), tuple(Remaining(name, why) for name, why in norms)
+    )
+
+
+def _pieces(block: StudentBlock) -> list[Graph]:
+    body = without_training_layers(block.body)
+    return [piece for piece in (block.entry, body, block.exit) if piece is not None]
+
+
+def _adapter_names(student: tuple[StudentBlock, ...]) -> set[str]:
+    adapters = [a for block in student for a in (block.entry, block.exit) if a is not None]
+    return {adapter.output for adapter in adapters}
+
+
+def _fold(folding: Folding, adapter: Call) -> str:
+    try:
+        fold_forward(folding, adapter)
+        return ""
+    except CannotFoldError as forward:
+        try:
+            fold_backward(folding, adapter)
+            return ""
+        except CannotFoldError as backward:
+            return f"{forward}; {backward}"
+
+
+def _made(folding: Folding) -> Graph:
+    """Makes the layers of the folded graph and sets their weights."""
+
+    def new_op(call: Call) -> Any:
+        return clone_op(call.op, **folding.overrides.get(call.name, {}))
+
+    made = rebuild(folding.graph, new_op)
+    for old, new in zip(folding.graph.calls, made.calls, strict=True):
+        if isinstance(new.op, keras.layers.Layer) and new.op is not old.op and new.op.weights:
+            new.op.set_weights(folding.of(old))
+    return made
+
+
+def graft_model(
+    chain: Chain, student: tuple[StudentBlock, ...], *, start: int, stop: int
+) -> keras.Model:
+    """Rebuilds the teacher as one flat Keras model with a span of student blocks swapped in.
+
+    Args:
+        chain: the teacher; it does not change.
+        student: one block for each of the teacher's.
+        start: first block of the span.
+        stop: one past its last block.
+
+    Returns:
+        A functional model, image to logits. The student blocks' layers are in it themselves, so its
+        `trainable_variables` are exactly the graft's; the teacher's are frozen copies.
+    """
+    pieces: list[Graph] = []
+    shared: set[int] = set()
+    for block in chain.blocks:
+        if start <= block.index < stop and not student[block.index].kept:
+            grafted = student[block.index]
+            parts = [p for p in (grafted.entry, grafted.body, grafted.exit) if p is not None]
+            shared |= {id(layer) for part in parts for layer in part.layers}
+            pieces += parts
+        else:
+            pieces.append(block.graph)
+    return as_model(concat(tuple(pieces)), name="graft", shared=shared, frozen=True)

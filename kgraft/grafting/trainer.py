@@ -1,0 +1,169 @@
+"""The one trainer of every phase, whatever its span."""
+
+import dataclasses
+import time
+import zlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kgraft.errors import KgraftError
+from kgraft.grafting.bank import ViewBank
+from kgraft.grafting.batches import Batches, ordered_batches, shuffled_batches
+from kgraft.grafting.loop import Measured, Pace, PhaseLoop
+from kgraft.grafting.losses import Loss
+from kgraft.grafting.progress import OnProgress
+from kgraft.grafting.schedule import Phase
+from kgraft.grafting.span import Objective, Reads, Student, state_variables
+from kgraft.grafting.step import Meter, Trainer
+from kgraft.grafting.strategy import has_several_workers
+from kgraft.graph import Chain
+
+# First part of the entropy of training orders, so that they share no stream with draw and views.
+_ORDER_PURPOSE = 3
+# Where there are several workers all must do as many steps in a call: a sum over workers is
+# matched by its place in the call.
+_STEPS_PER_WORKERS_CALL = 10
+# How many last steps the reported final loss is the mean of.
+_LAST_LOSSES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseResult:
+    """What a phase did.
+
+    Attributes:
+        name: the phase's.
+        blocks: numbers of the blocks in its span.
+        steps: updates done.
+        seconds: time it took, compilation included.
+        loss_start: training loss before the first update; None where nothing was trained.
+        loss_end: mean training loss of the last ten updates; None where nothing was trained.
+        heldout_loss_start, heldout_agreement_start: on held-out views before the first update.
+        heldout_loss_end, heldout_agreement_end: on held-out views with the weights kept.
+        kept_step: the number of updates after which the weights were kept.
+    """
+
+    name: str
+    blocks: tuple[int, ...]
+    steps: int
+    seconds: float
+    loss_start: float | None
+    loss_end: float | None
+    heldout_loss_start: float
+    heldout_loss_end: float
+    heldout_agreement_start: float
+    heldout_agreement_end: float
+    kept_step: int
+
+
+def train_phase(
+    phase: Phase,
+    *,
+    chain: Chain,
+    student: Student,
+    bank: ViewBank,
+    heldout: ViewBank,
+    loss: Loss,
+    feature_weight: float,
+    strategy: tf.distribute.Strategy,
+    seed: int,
+    select: str = "heldout",
+    on_progress: OnProgress | None = None,
+) -> PhaseResult:
+    """Trains the student blocks of one span inside the frozen teacher.
+
+    Args:
+        phase: span, steps, rates, batch and optimiser.
+        chain: the teacher; none of its variables changes.
+        student: one block for each of the teacher's; only the span's change, in place.
+        bank: the training views.
+        heldout: views that are measured and never trained on.
+        loss: loss on logits, `[batch, classes]` twice to `[batch]`.
+        feature_weight: weight of the feature term at the span's exit; 0 for none.
+        strategy: shares out each batch; the student's variables were made in its scope.
+        seed: seed of the training order.
+        select: `heldout` keeps the weights of the lowest held-out loss, the start included, out
+            of about eight measurements; `last` those of the last step.
+        on_progress: called about once a second and at every measurement.
+
+    Returns:
+        Losses, agreement and time.
+
+    Raises:
+        KgraftError: the chain and the student have different numbers of blocks, or fewer than
+            the phase's span needs.
+        KgraftError: a loss is not finite; phase and step are named.
+    """
+    _check_span(phase, chain, student)
+    began = time.monotonic()
+
+    def read(views: ViewBank) -> tuple[Objective, dict[str, tf.Tensor]]:
+        reads = Reads.of(phase, views, features=feature_weight > 0)
+        graft = Objective(phase, chain, student, reads, views.preprocess, loss, feature_weight)
+        return graft, reads.data(views)
+
+    replicas = strategy.num_replicas_in_sync
+    heldout_batches = ordered_batches(len(heldout), batch=2 * phase.batch, replicas=replicas)
+    loop = PhaseLoop(
+        phase,
+        trainer=Trainer(*read(bank), strategy=strategy),
+        meter=Meter(*read(heldout), strategy=strategy, batches=heldout_batches),
+        variables=_span_state(phase, student),
+        pace=Pace(_STEPS_PER_WORKERS_CALL if has_several_workers(strategy) else None),
+        on_progress=on_progress,
+    )
+    losses: list[float] = []
+    measured = list(loop.measurements(_batches(loop, len(bank), replicas, seed), losses))
+    kept = min(measured, key=lambda m: m.loss) if select == "heldout" else measured[-1]
+    # Also without a change: it puts replicas with statistics of their own back in step.
+    _restore(loop.variables, kept.weights)
+    return _result(phase, losses, measured[0], kept, time.monotonic() - began)
+
+
+def _check_span(phase: Phase, chain: Chain, student: Student) -> None:
+    if len(student) != len(chain.blocks) or phase.stop > len(student):
+        raise KgraftError(
+            f"phase {phase.name} grafts blocks up to {phase.stop - 1}; the teacher has "
+            f"{len(chain.blocks)} blocks and the student {len(student)}"
+        )
+
+
+def _span_state(phase: Phase, student: Student) -> list[Any]:
+    span = student[phase.start : phase.stop]
+    return [v for block in span for part in state_variables(block).values() for v in part]
+
+
+def _restore(variables: list[Any], weights: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, weights, strict=True):
+        variable.assign(value)
+
+
+def _batches(loop: PhaseLoop, views: int, replicas: int, seed: int) -> Batches:
+    phase = loop.phase
+    return shuffled_batches(
+        views,
+        batch=phase.batch,
+        steps=phase.steps if loop.trainer.trains else 0,
+        replicas=replicas,
+        seed=(seed, _ORDER_PURPOSE, zlib.crc32(phase.name.encode())),
+    )
+
+
+def _result(
+    phase: Phase, losses: list[float], start: Measured, kept: Measured, seconds: float
+) -> PhaseResult:
+    return PhaseResult(
+        name=phase.name,
+        blocks=phase.blocks,
+        steps=len(losses),
+        seconds=seconds,
+        loss_start=losses[0] if losses else None,
+        loss_end=float(np.mean(losses[-_LAST_LOSSES:])) if losses else None,
+        heldout_loss_start=start.loss,
+        heldout_loss_end=kept.loss,
+        heldout_agreement_start=start.agreement,
+        heldout_agreement_end=kept.agreement,
+        kept_step=kept.step,
+    )

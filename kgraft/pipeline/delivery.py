@@ -1,0 +1,174 @@
+"""The student handed over: exported, verified, measured and reported."""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+
+from kgraft.config import RunConfig
+from kgraft.data.preprocess import preprocess
+from kgraft.export import ExportedFile, Verification, export_student, verify_exports
+from kgraft.grafting import FusedStudent, PhaseResult
+from kgraft.graph import as_model
+from kgraft.pipeline.evaluation import (
+    export_logits,
+    graph_logits,
+    judge,
+    measure_files,
+    model_rows,
+    report_batches,
+)
+from kgraft.pipeline.job import Job
+from kgraft.pipeline.stopwatch import Stopwatch
+from kgraft.pipeline.training import SELECTION_RULES
+from kgraft.pipeline.workdir import save_model
+from kgraft.report import (
+    AdapterLeft,
+    ModelRow,
+    PhaseRecord,
+    RunReport,
+    Skipped,
+    peak_memory_mb,
+    versions,
+)
+from kgraft.students import StudentBlock
+
+# Enough for ranges and differences to settle; each image is one run at batch 1.
+_CALIBRATION_IMAGES = 256
+_VERIFIED_IMAGES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Delivery:
+    """What was handed over.
+
+    Attributes:
+        model: the Keras student.
+        fused: the same as a graph, with what could not be folded.
+        files: the exported files.
+        verifications: each file against the Keras student.
+    """
+
+    model: keras.Model
+    fused: FusedStudent
+    files: tuple[ExportedFile, ...]
+    verifications: tuple[Verification, ...]
+
+
+def deliver(
+    job: Job, fused: FusedStudent, config: RunConfig, *, workdir: pathlib.Path, watch: Stopwatch
+) -> Delivery:
+    """Writes the student in every format and verifies each file.
+
+    Args:
+        job: the input of the run.
+        fused: the fused student.
+        config: the settings.
+        workdir: where the files go.
+        watch: times the parts.
+
+    Raises:
+        KgraftError: a format cannot be written.
+    """
+    model = as_model(fused.graph, name="student")
+    formats = ", ".join(config.export.formats)
+    with watch.part("export", f"exporting student.keras, {formats}"):
+        save_model(model, workdir / "student.keras")
+        files = export_student(
+            model,
+            folder=workdir,
+            formats=config.export.formats,
+            calibration=_spread(job, job.transfer.views, _CALIBRATION_IMAGES),
+            labels=job.names,
+        )
+    with watch.part("verification", f"verifying {len(files)} exported files"):
+        images = _spread(job, job.transfer.heldout, _VERIFIED_IMAGES)
+        verifications = verify_exports(files, model, images)
+    return Delivery(model, fused, files, verifications)
+
+
+def _spread(job: Job, views: np.ndarray, count: int) -> np.ndarray:
+    """Preprocessed views, evenly spread over all transfer images."""
+    rows = np.linspace(0, len(views) - 1, min(count, len(views))).astype(int)
+    return np.asarray(preprocess(views[rows], job.teacher.preprocess), "float32")
+
+
+def make_report(
+    job: Job,
+    delivery: Delivery,
+    config: RunConfig,
+    *,
+    student: tuple[StudentBlock, ...],
+    results: tuple[PhaseResult, ...],
+    watch: Stopwatch,
+) -> RunReport:
+    """Measures every model and puts the report together; the first time a test image is read.
+
+    Args:
+        job: the input of the run.
+        delivery: the student and its files.
+        config: the settings.
+        student: the student blocks, for what was noted when they were made.
+        results: what each phase did.
+        watch: times of the parts.
+
+    Raises:
+        KgraftError: the test set does not fit the teacher.
+    """
+    skipped = [
+        Skipped("transfer image", f"{name} cannot be read") for name in job.transfer.images.skipped
+    ]
+    skipped += [Skipped(block.name, note) for block in student for note in block.notes]
+    skipped += [Skipped(f"folding of {left.name}", left.why) for left in delivery.fused.norms_left]
+    rows = _measure(job, delivery, skipped, watch)
+    return RunReport(
+        models=rows,
+        phases=tuple(PhaseRecord(**dataclasses.asdict(result)) for result in results),
+        transfer={
+            "images": len(job.transfer.images.ids),
+            "sha256": job.transfer.images.sha256,
+            "views": len(job.transfer.views),
+            "heldout": f"{len(job.transfer.heldout)}: {job.transfer.heldout_note}",
+        },
+        seconds=dict(watch.seconds),
+        flags=config.to_dict(),
+        versions=versions(),
+        seeds={"draw, views, weights and training order": config.data.seed},
+        adapters_left=tuple(
+            AdapterLeft(left.name, left.why) for left in delivery.fused.adapters_left
+        ),
+        verification=delivery.verifications,
+        skipped=tuple(skipped),
+        selection_rule=SELECTION_RULES[config.train.select],
+        evaluation=f"{_evaluated_on(job)}; teacher: {job.teacher.logits_note}",
+        peak_memory_mb=peak_memory_mb(),
+    )
+
+
+def _measure(
+    job: Job, delivery: Delivery, skipped: list[Skipped], watch: Stopwatch
+) -> tuple[ModelRow, ...]:
+    graphs = {"teacher": job.chain.graph, "student": delivery.fused.graph}
+    runs = {name: graph_logits(graph) for name, graph in graphs.items()}
+    checked = zip(delivery.files, delivery.verifications, strict=True)
+    usable = [file for file, found in checked if found.max_abs_difference is not None]
+    with watch.part("evaluation", f"evaluating on {_evaluated_on(job)}"):
+        judged = judge(
+            runs | export_logits(usable),
+            report_batches(job.transfer, job.test, job.names, skipped),
+            preprocessing=job.teacher.preprocess,
+        )
+    with watch.part("latency", "measuring milliseconds"):
+        models = {
+            "teacher": as_model(job.chain.graph, name="teacher"),
+            "student": delivery.model,
+        }
+        measured = measure_files(models, usable, skipped)
+    return model_rows(graphs, delivery.files, judged, measured)
+
+
+def _evaluated_on(job: Job) -> str:
+    if job.test is None:
+        return f"{len(job.transfer.heldout)} held-out views, without labels"
+    return f"the test set {job.test.source.name}"

@@ -1,0 +1,95 @@
+"""The teacher opened and cut: a model source becomes a chain."""
+
+import dataclasses
+
+import keras
+
+from kgraft.config import StudentConfig, TeacherConfig
+from kgraft.errors import KgraftError
+from kgraft.grafting.fold import can_absorb_at
+from kgraft.graph import (
+    Chain,
+    Graph,
+    check_cuts,
+    choose_cuts,
+    count_macs,
+    find_cuts,
+    logits_graph,
+    split_chain,
+    trace_model,
+)
+from kgraft.students import parse_recipe
+from kgraft.zoo import load_teacher
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedTeacher:
+    """A teacher ready for grafting.
+
+    Attributes:
+        chain: the teacher's blocks, image to logits.
+        preprocess: name of what turns pixels 0..255 into the teacher's input.
+        logits_note: what was done to get from the model's output to logits.
+    """
+
+    chain: Chain
+    preprocess: str
+    logits_note: str
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return self.chain.graph.output_shape[-1] or 0
+
+
+def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> OpenedTeacher:
+    """Loads the teacher, finds its logits and cuts it.
+
+    Args:
+        config: where it is and how it is cut.
+        model: a loaded model that takes the place of `config.source`.
+
+    Returns:
+        The teacher.
+
+    Raises:
+        KgraftError: it cannot be loaded, has no single image input and logits output, or cannot be
+            cut as asked.
+    """
+    if model is None:
+        loaded = load_teacher(config.source, preprocess=config.preprocess)
+        model, preprocess = loaded.model, loaded.preprocess
+    else:
+        preprocess = "none" if config.preprocess == "auto" else config.preprocess
+    graph, note = logits_graph(trace_model(model), config.outputs)
+    return OpenedTeacher(split_chain(graph, _cuts(graph, config.cuts)), preprocess, note)
+
+
+def open_own_student(config: StudentConfig, teacher: OpenedTeacher) -> Chain | None:
+    """Loads a user's own student and cuts it; None where `config.source` is a recipe.
+
+    Raises:
+        KgraftError: it cannot be loaded or cut, or is no functional model.
+    """
+    if parse_recipe(config.source).kind != "model":
+        if config.cuts:
+            raise KgraftError(
+                f"--student_cuts cut a student model; --student={config.source} is a recipe, whose "
+                "blocks are the teacher's"
+            )
+        return None
+    model = load_teacher(config.source, classes=teacher.classes, pretrained=False).model
+    graph, _ = logits_graph(trace_model(model), "auto")
+    check_cuts(graph, config.cuts, flag="student_cuts")
+    return split_chain(graph, config.cuts)
+
+
+def _cuts(graph: Graph, cuts: tuple[str, ...] | int) -> tuple[str, ...]:
+    if not isinstance(cuts, int):
+        check_cuts(graph, cuts)
+        return cuts
+    valid = find_cuts(graph)
+    # Where the next layer takes the adapter in, the fused student is free of it.
+    foldable = tuple(cut for cut in valid if can_absorb_at(graph, cut))
+    candidates = foldable if len(foldable) >= cuts - 1 else valid
+    return choose_cuts(graph, cuts, macs=count_macs(graph), candidates=candidates)

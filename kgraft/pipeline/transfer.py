@@ -1,0 +1,221 @@
+"""The transfer images drawn and their views made; the test set opened."""
+
+import dataclasses
+import functools
+import pathlib
+
+import numpy as np
+
+from kgraft.config import DataConfig
+from kgraft.data import (
+    Source,
+    TransferSet,
+    check_fits,
+    draw_transfer_set,
+    eval_batches,
+    make_views,
+    open_source,
+    resolve_resize,
+)
+from kgraft.errors import KgraftError
+from kgraft.graph import Graph
+
+Size = tuple[int, int, int]
+# With --augment=none there is one view an image, so every eighth image is held out instead.
+_HELDOUT_SHARE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """What a student learns from.
+
+    Attributes:
+        images: the few-shot draw.
+        size: `(height, width, channels)` of the views.
+        resize: how images are fitted to the size.
+        views: training views, uint8 `[n, height, width, channels]`.
+        heldout: held-out views, uint8, same shape.
+        heldout_note: what the held-out views are, for the report.
+    """
+
+    images: TransferSet
+    size: Size
+    resize: str
+    views: np.ndarray
+    heldout: np.ndarray
+    heldout_note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """The labelled images of the report.
+
+    Attributes:
+        source: the images.
+        resize: how they are fitted to the teacher's size.
+    """
+
+    source: Source
+    resize: str
+
+
+def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
+    """Draws the transfer images and makes their views.
+
+    Args:
+        config: the data settings.
+        teacher: the whole teacher, for the size of its images.
+
+    Returns:
+        Views for training and held-out views.
+
+    Raises:
+        KgraftError: the source, the draw or an image is not as expected.
+    """
+    channels = teacher.input_shape[-1] or 3
+    source = open_source(
+        config.dataset,
+        split=config.split,
+        data_dir=config.data_dir,
+        manual_dir=config.manual_dir,
+        download=config.download,
+        channels=channels,
+    )
+    size = _size(teacher, source)
+    resize = resolve_resize(source, config.resize)
+    images = draw_transfer_set(
+        source,
+        shots=config.shots,
+        images=config.images,
+        seed=config.seed,
+        on_corrupt=config.on_corrupt,
+    )
+    make = functools.partial(
+        make_views, augment=config.augment, size=size, seed=config.seed, resize=resize
+    )
+    if config.augment == "none":
+        train, held, note = _split(images.images)
+        return Transfer(images, size, resize, make(train, views=1), make(held, views=1), note)
+    views = make(images.images, views=config.views)
+    heldout = make(images.images, views=config.heldout_views, first_view=config.views)
+    note = f"{config.heldout_views} further views of each transfer image"
+    return Transfer(images, size, resize, views, heldout, note)
+
+
+def _split(images: tuple[np.ndarray, ...]) -> tuple[tuple, tuple, str]:
+    if len(images) < 2:
+        raise KgraftError(
+            "--augment=none holds images out of training, so it needs at least 2; "
+            f"got {len(images)}"
+        )
+    held = images[:: min(_HELDOUT_SHARE, len(images))]
+    ids = {id(image) for image in held}
+    train = tuple(image for image in images if id(image) not in ids)
+    return train, held, f"{len(held)} transfer images that training does not see"
+
+
+def open_test_set(config: DataConfig, teacher: Graph) -> TestSet | None:
+    """Opens the test set without reading an image; None where none is given.
+
+    Raises:
+        KgraftError: the source is not as expected or has no labels.
+    """
+    if not config.eval_dataset:
+        return None
+    source = open_source(
+        config.eval_dataset,
+        split=config.eval_split,
+        data_dir=config.eval_data_dir or config.data_dir,
+        manual_dir=config.manual_dir,
+        download=config.download,
+        channels=teacher.input_shape[-1] or 3,
+    )
+    if source.class_count is None:
+        raise KgraftError(
+            f"--eval_dataset={config.eval_dataset} has no labels to report accuracy by: give a "
+            "labelled test set, or none"
+        )
+    return TestSet(source, resolve_resize(source, config.resize))
+
+
+def check_test_set(
+    test: TestSet, size: Size, names: tuple[str, ...] | None, *, classes: int
+) -> None:
+    """Checks what the test set's description says, without reading an image or a label.
+
+    Training takes its time: a test set that does not fit is to be found before it.
+
+    Args:
+        test: the test set.
+        size: `(height, width, channels)` of the views.
+        names: names of the logits, or None.
+        classes: number of logits.
+
+    Raises:
+        KgraftError: its images do not fit; a class has no logit of its name; it names its classes,
+            which are not as many as there are logits, and nothing names those.
+    """
+    source = test.source
+    if source.image_shape is not None:
+        name = f"an image of --eval_dataset={source.name}"
+        check_fits(source.image_shape, size=size, resize=test.resize, name=name)
+    if source.class_names is None:
+        return
+    if names is None:
+        raise KgraftError(
+            f"--eval_dataset={source.name} has {len(source.class_names)} classes, the teacher "
+            f"{classes} logits: give --labels=FILE with the name of each logit, one a line"
+        )
+    # Made and dropped: this looks for a logit of each class and has read no image yet.
+    eval_batches(source, size=size, resize=test.resize, label_names=names)
+
+
+def _size(teacher: Graph, source: Source) -> Size:
+    height, width, channels = teacher.input_shape[1:]
+    shape = source.image_shape
+    if height is None or width is None:
+        if shape is None:
+            raise KgraftError(
+                "the teacher takes images of any size and so has this data set: give a teacher "
+                "with a fixed input size"
+            )
+        height, width = shape[:2]
+    return height, width, channels or 3
+
+
+def class_names(
+    config: DataConfig, transfer: TransferSet, test: TestSet | None, classes: int
+) -> tuple[str, ...] | None:
+    """Finds the names of the logits.
+
+    Args:
+        config: the data settings; `labels` wins.
+        transfer: the drawn images, with their source's class names.
+        test: the test set, or None.
+        classes: number of logits.
+
+    Returns:
+        One name per logit, or None where nothing says.
+
+    Raises:
+        KgraftError: the file `labels` cannot be read or has another number of names.
+    """
+    if config.labels:
+        try:
+            text = pathlib.Path(config.labels).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise KgraftError(
+                f"--labels must be a text file, one name a line; {config.labels}: {reason}"
+            ) from None
+        names = tuple(line.strip() for line in text.splitlines() if line.strip())
+        if len(names) != classes:
+            raise KgraftError(
+                f"--labels={config.labels} must have one name for each of the {classes} logits, "
+                f"one a line; it has {len(names)}"
+            )
+        return names
+    for found in (transfer.class_names, test.source.class_names if test else None):
+        if found is not None and len(found) == classes:
+            return tuple(found)
+    return None

@@ -1,0 +1,64 @@
+"""The work folder of a run."""
+
+import os
+import pathlib
+import tempfile
+
+import keras
+
+from kgraft.errors import KgraftError
+
+
+def check_workdir(workdir: str, *, resume: bool) -> pathlib.Path:
+    """Checks that a run may write to a folder, and changes nothing.
+
+    Args:
+        workdir: the folder; need not exist.
+        resume: whether the run goes on from what is there.
+
+    Returns:
+        Its path.
+
+    Raises:
+        KgraftError: it is no folder, cannot be written to, or has files and `resume` is off.
+    """
+    path = pathlib.Path(workdir)
+    if path.exists() and not path.is_dir():
+        raise KgraftError(f"--workdir must be a folder; {workdir} is a file")
+    if path.exists() and any(path.iterdir()) and not resume:
+        raise KgraftError(
+            f"--workdir must be new or empty; {workdir} has files: give another folder, or "
+            "--resume to go on with the run that was stopped there"
+        )
+    _check_writable(path)
+    return path
+
+
+def _check_writable(path: pathlib.Path) -> None:
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise KgraftError(
+            f"--workdir must be a folder that can be written to; {path}: {error.strerror or error}"
+        ) from None
+
+
+def start_workdir(path: pathlib.Path) -> None:
+    """Makes a checked work folder, after all input has been found good.
+
+    Raises:
+        KgraftError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KgraftError(f"--workdir={path} cannot be made: {error.strerror or error}") from None
+
+
+def save_model(model: keras.Model, path: pathlib.Path) -> None:
+    """Writes a `.keras` file aside and then renames it, so that it is whole or absent."""
+    aside = path.with_name(f".partial_{path.name}")
+    model.save(aside)
+    os.replace(aside, path)

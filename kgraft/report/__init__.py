@@ -1,0 +1,18 @@
+"""What a run tells: records, and the same in JSON, Markdown and on the terminal."""
+
+from kgraft.report.environment import peak_memory_mb, versions
+from kgraft.report.records import AdapterLeft, ModelRow, PhaseRecord, RunReport, Skipped
+from kgraft.report.table import format_table
+from kgraft.report.write import write_report
+
+__all__ = [
+    "AdapterLeft",
+    "ModelRow",
+    "PhaseRecord",
+    "RunReport",
+    "Skipped",
+    "format_table",
+    "peak_memory_mb",
+    "versions",
+    "write_report",
+]

@@ -1,0 +1,121 @@
+"""What a run reports: frozen records that say the same in JSON, Markdown and on the terminal."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kgraft.export import Verification
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRow:
+    """One model in the report's table; None where a figure is not known.
+
+    Attributes:
+        name: `teacher`, `student`, or the name of an exported file.
+        accuracy: share of test images classified rightly, 0..1.
+        agreement: share of images on which the largest logit is the teacher's, 0..1.
+        parameters: weights, those of the BatchNorms' statistics not counted.
+        macs: multiply-adds for one image.
+        bytes: size on disk; of teacher and student, as a float32 TFLite file.
+        latency_ms: median milliseconds for one image in LiteRT on one thread.
+    """
+
+    name: str
+    accuracy: float | None = None
+    agreement: float | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    bytes: int | None = None
+    latency_ms: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseRecord:
+    """One phase of the graft schedule.
+
+    Attributes:
+        name: the phase's name, `one/block3` or `two/blocks3-4`.
+        blocks: numbers of the blocks in its span.
+        steps: updates made.
+        seconds: wall time.
+        loss_start, loss_end: training loss of the first and the last update.
+        heldout_loss_start, heldout_loss_end: held-out loss before, and of the kept weights.
+        heldout_agreement_start, heldout_agreement_end: agreement with the teacher there, 0..1.
+        kept_step: after how many updates the kept weights were reached; 0 for the start's.
+    """
+
+    name: str
+    blocks: tuple[int, ...]
+    steps: int
+    seconds: float
+    loss_start: float | None = None
+    loss_end: float | None = None
+    heldout_loss_start: float | None = None
+    heldout_loss_end: float | None = None
+    heldout_agreement_start: float | None = None
+    heldout_agreement_end: float | None = None
+    kept_step: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterLeft:
+    """An adapter that could not be folded.
+
+    Attributes:
+        name: the adapter's layer in the student.
+        why: what stands in the way.
+    """
+
+    name: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """Something the run left out.
+
+    Attributes:
+        what: the image, figure or export left out.
+        why: the reason.
+    """
+
+    what: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RunReport:
+    """Everything a run has to tell.
+
+    Attributes:
+        models: the table: teacher, student, each exported file.
+        phases: the graft schedule as it was carried out.
+        transfer: the few-shot set: at least `images` (count) and `sha256` (of the sample list).
+        seconds: wall time by part of the run.
+        flags: the resolved settings, `RunConfig.to_dict()`.
+        versions: package to version.
+        seeds: purpose to seed.
+        adapters_left: adapters that stay in the student, with the reason.
+        verification: each export against the Keras student.
+        skipped: what was left out and why.
+        selection_rule: how the weights of a phase are chosen, in words.
+        evaluation: what accuracy and agreement in `models` were measured on.
+        peak_memory_mb: largest resident memory of the run, in MiB; None where unknown.
+    """
+
+    models: tuple[ModelRow, ...]
+    phases: tuple[PhaseRecord, ...]
+    transfer: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    flags: Mapping[str, Any]
+    versions: Mapping[str, str]
+    seeds: Mapping[str, int]
+    adapters_left: tuple[AdapterLeft, ...] = ()
+    verification: tuple[Verification, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    selection_rule: str = ""
+    evaluation: str = ""
+    peak_memory_mb: float | None = None

@@ -1,0 +1,64 @@
+"""The report's table of models: text cells, and the cells aligned for a terminal."""
+
+from collections.abc import Sequence
+
+from kgraft.report.records import ModelRow
+
+HEADINGS = (
+    "model",
+    "accuracy %",
+    "agreement %",
+    "parameters",
+    "MACs (M)",
+    "size (kB)",
+    "latency (ms)",
+)
+UNKNOWN = "-"
+
+
+def format_table(rows: Sequence[ModelRow]) -> str:
+    """Formats the table of models for a terminal.
+
+    Args:
+        rows: the models, in the order to show them.
+
+    Returns:
+        Lines of aligned columns: the headings, a rule, one line per model; no newline at the end.
+    """
+    cells = [HEADINGS, *(row_cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]
+    lines = [_aligned(line, widths) for line in cells]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def row_cells(row: ModelRow) -> tuple[str, ...]:
+    """Formats the figures of one model.
+
+    Args:
+        row: the model.
+
+    Returns:
+        One text per heading: shares in percent with two decimals, multiply-adds in millions, size
+        in thousands of bytes; `-` where a figure is not known.
+    """
+    return (
+        row.name,
+        _number(row.accuracy, 100, ".2f"),
+        _number(row.agreement, 100, ".2f"),
+        _number(row.parameters, 1, ",.0f"),
+        _number(row.macs, 1e-6, ",.1f"),
+        _number(row.bytes, 1e-3, ",.1f"),
+        _number(row.latency_ms, 1, ".2f"),
+    )
+
+
+def _number(value: float | None, factor: float, form: str) -> str:
+    return UNKNOWN if value is None else format(value * factor, form)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    name, *figures = (
+        text.rjust(width) if i else text.ljust(width)
+        for i, (text, width) in enumerate(zip(line, widths, strict=True))
+    )
+    return "  ".join([name, *figures])

@@ -1,0 +1,83 @@
+"""From recipes to student blocks with their starting weights."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from kgraft.graph import Block, Chain
+from kgraft.students.block import StudentBlock
+from kgraft.students.own_block import check_own, own_block
+from kgraft.students.recipes import Recipe
+from kgraft.students.thin_block import (
+    Activations,
+    Thinned,
+    random_thin_block,
+    solved_thin_block,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where starting weights come from.
+
+    Attributes:
+        weights: `teacher` or `random`.
+        activations: the teacher's activations at the cuts, read for `teacher` only.
+        seed: seed of all that is drawn.
+    """
+
+    weights: str
+    activations: Activations
+    seed: int
+
+
+def make_student(
+    chain: Chain, recipes: Sequence[Recipe], start: Start, *, own: Chain | None = None
+) -> tuple[StudentBlock, ...]:
+    """Makes one student block for each block of the teacher.
+
+    A thin block takes what the block before it makes: its entry width is that block's exit width.
+
+    Args:
+        chain: the teacher; it does not change.
+        recipes: one per block.
+        start: where starting weights come from.
+        own: a user's own student cut into as many blocks, for recipes of kind `model`.
+
+    Returns:
+        The student blocks in order.
+
+    Raises:
+        KgraftError: the user's student does not fit the teacher.
+    """
+    if own is not None:
+        check_own(chain, own)
+    student: list[StudentBlock] = []
+    entry_kept: np.ndarray | None = None
+    for block, recipe in zip(chain.blocks, recipes, strict=True):
+        if recipe.kind == "width":
+            thinned = _thin(chain, block, recipe, start, entry_kept)
+            made, entry_kept = thinned.block, thinned.kept
+        elif recipe.kind == "model" and own is not None:
+            activations = start.activations if start.weights == "teacher" else None
+            made, entry_kept = own_block(chain, own, block.index, activations=activations), None
+        else:
+            made, entry_kept = StudentBlock(block.index, block.graph, kept=True), None
+        student.append(made)
+    return tuple(student)
+
+
+def _thin(
+    chain: Chain, block: Block, recipe: Recipe, start: Start, entry_kept: np.ndarray | None
+) -> Thinned:
+    if start.weights == "random":
+        return random_thin_block(chain, block, recipe.ratio, entry_kept=entry_kept)
+    return solved_thin_block(
+        chain,
+        block,
+        recipe.ratio,
+        entry_kept=entry_kept,
+        activations=start.activations,
+        seed=start.seed,
+    )

@@ -1,0 +1,96 @@
+"""Recipes by name, and which block gets which: what `--student` and `--graft` say."""
+
+import dataclasses
+
+from kgraft.errors import KgraftError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one block becomes a student block.
+
+    Attributes:
+        kind: `width` (the block's own architecture, thinner), `keep` (the teacher's own block) or
+            `model` (the piece of a user's own student).
+        ratio: share of the channels that stay, for `width`.
+    """
+
+    kind: str
+    ratio: float = 1.0
+
+
+KEEP = Recipe("keep")
+
+
+def parse_recipe(text: str) -> Recipe:
+    """Reads `width:RATIO` or `keep`; anything else names a student model.
+
+    Raises:
+        KgraftError: the ratio is no number above 0 and up to 1.
+    """
+    kind, _, rest = text.partition(":")
+    if text == "keep":
+        return KEEP
+    if kind == "width":
+        try:
+            ratio = float(rest)
+        except ValueError:
+            ratio = 0.0
+        if not 0 < ratio <= 1:
+            raise KgraftError(
+                "expected width:RATIO with a ratio above 0 and up to 1, such as width:0.5; "
+                f"got {text!r}"
+            )
+        return Recipe("width", ratio)
+    return Recipe("model")
+
+
+def assign_recipes(graft: str, student: str, blocks: int) -> tuple[Recipe, ...]:
+    """Says for each block which recipe it gets.
+
+    Args:
+        graft: `all`, or comma-separated block numbers and ranges, each with an optional recipe of
+            its own: `2-4`, `3=width:0.25,4`.
+        student: the recipe of grafted blocks without one of their own, or a student model.
+        blocks: how many blocks the teacher has.
+
+    Returns:
+        One recipe per block; blocks that are not grafted get `keep`.
+
+    Raises:
+        KgraftError: a number is out of range or no number, a block is named twice, or nothing is
+            left to graft.
+    """
+    default = parse_recipe(student)
+    if graft == "all":
+        recipes = [default] * blocks
+    else:
+        recipes = [KEEP] * blocks
+        seen: set[int] = set()
+        for part in graft.split(","):
+            numbers, _, own = part.strip().partition("=")
+            for index in _block_numbers(numbers, blocks):
+                if index in seen:
+                    raise KgraftError(f"--graft: block {index} is named twice in {graft!r}")
+                seen.add(index)
+                recipes[index] = parse_recipe(own) if own else default
+    if all(recipe.kind == "keep" for recipe in recipes):
+        raise KgraftError(
+            f"--graft={graft} with --student={student} keeps every block, so there is nothing to "
+            "graft: name a block with a recipe such as width:0.5"
+        )
+    return tuple(recipes)
+
+
+def _block_numbers(text: str, blocks: int) -> range:
+    first, dash, last = text.partition("-")
+    try:
+        start, stop = int(first), int(last if dash else first)
+    except ValueError:
+        start, stop = -1, -1
+    if not 0 <= start <= stop < blocks:
+        raise KgraftError(
+            f"--graft: expected 'all', or block numbers from 0 to {blocks - 1} such as 2 or "
+            f"1-{blocks - 1}, each with or without =RECIPE; got {text!r}"
+        )
+    return range(start, stop + 1)

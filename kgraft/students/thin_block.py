@@ -1,0 +1,197 @@
+"""The recipe `width`: the teacher's own block, thinner."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from kgraft.graph import (
+    Block,
+    Chain,
+    Graph,
+    clone_graph,
+    fold_batch_norm,
+    without_training_layers,
+)
+from kgraft.students.block import StudentBlock, make_adapter, set_adapter_matrix
+from kgraft.students.channels import ChannelGroups, channel_groups
+from kgraft.students.importance import channel_scores
+from kgraft.students.ridge import fit_adapter
+from kgraft.students.solve import LayerFit, correct_layers
+from kgraft.students.thinning import Plan, plan_widths, thin_graph
+
+# The teacher's activations at a cut position on a number of views, evenly spread over all of them:
+# `[views, ..., channels]`. The same number always gives the same views.
+Activations = Callable[[int, int], np.ndarray]
+
+LAYER_RIDGE = 1e-2
+ADAPTER_RIDGE = 1e-4
+# Largest array one value of a block may take while the block is solved.
+_VALUE_BYTES = 192 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Thinned:
+    """A thin student block and what the next one has to know of it.
+
+    Attributes:
+        block: the student block.
+        kept: channels of the teacher's exit cut that the body makes; None for all.
+    """
+
+    block: StudentBlock
+    kept: np.ndarray | None
+
+
+def affordable_views(*graphs: Graph) -> int:
+    """Returns how many views keep every value of the graphs within bounds of memory."""
+    largest = max(
+        math.prod(dim or 1 for dim in shape[1:])
+        for graph in graphs
+        for shape in graph.shapes.values()
+    )
+    return max(16, _VALUE_BYTES // (4 * largest))
+
+
+def random_thin_block(
+    chain: Chain, block: Block, ratio: float, *, entry_kept: np.ndarray | None
+) -> Thinned:
+    """Makes a thin block with fresh weights, as in the paper.
+
+    Args:
+        chain: the teacher.
+        block: the teacher's block.
+        ratio: share of the channels that stay.
+        entry_kept: channels of the entry cut that the block before makes; None for all.
+
+    Returns:
+        The block; its BatchNorms train on batch statistics, synchronised over replicas.
+    """
+    full = clone_graph(without_training_layers(block.graph), trainable=True)
+    groups = channel_groups(full)
+    plan = plan_widths(
+        groups,
+        full,
+        ratio=ratio,
+        scores={},
+        entry_kept=entry_kept,
+        lock_exit=_is_last(chain, block),
+    )
+    body = thin_graph(full, groups, plan, copy=False)
+    return _assemble(block, (full, body), groups, plan, solved=False)
+
+
+def solved_thin_block(
+    chain: Chain,
+    block: Block,
+    ratio: float,
+    *,
+    entry_kept: np.ndarray | None,
+    activations: Activations,
+    seed: int,
+) -> Thinned:
+    """Makes a thin block from the teacher's weights, in closed form.
+
+    BatchNorm is folded away; the channels that the next layers would miss most stay, with their
+    weights; each layer is corrected by ridge least squares, the exit adapter solved by it.
+
+    Args:
+        chain: the teacher.
+        block: the teacher's block.
+        ratio: share of the channels that stay.
+        entry_kept: channels of the entry cut that the block before makes; None for all.
+        activations: the teacher's activations at the cuts.
+        seed: seed for the choice of places to fit on.
+
+    Returns:
+        The block.
+    """
+    full, _ = fold_batch_norm(clone_graph(without_training_layers(block.graph), trainable=True))
+    groups = channel_groups(full)
+    views = affordable_views(full)
+    entry = activations(block.index, views)
+    scores = channel_scores(full, groups, entry)
+    if not _is_last(chain, block):
+        _add_exit_scores(scores, groups, full, chain.blocks[block.index + 1], activations)
+    plan = plan_widths(
+        groups,
+        full,
+        ratio=ratio,
+        scores=scores,
+        entry_kept=entry_kept,
+        lock_exit=_is_last(chain, block),
+    )
+    body = thin_graph(full, groups, plan, copy=True)
+    made = _assemble(block, (full, body), groups, plan, solved=True)
+    fit = LayerFit(lambda value: groups.kept(value, plan), LAYER_RIDGE, seed)
+    student_entry = entry[..., groups.kept(full.input, plan)]
+    out = correct_layers(full, body, entry=entry, student_entry=student_entry, fit=fit)
+    if made.block.exit is not None:
+        targets = activations(block.index + 1, views)
+        set_adapter_matrix(made.block.exit, fit_adapter(out, targets, strength=ADAPTER_RIDGE))
+    return made
+
+
+def _is_last(chain: Chain, block: Block) -> bool:
+    return block.index == len(chain.blocks) - 1
+
+
+def _add_exit_scores(
+    scores: dict[int, np.ndarray],
+    groups: ChannelGroups,
+    full: Graph,
+    reader: Block,
+    activations: Activations,
+) -> None:
+    """Adds to the exit's groups what the block that reads them would miss."""
+    reader_groups = channel_groups(reader.graph)
+    entry = activations(reader.index, affordable_views(reader.graph))
+    read = channel_scores(reader.graph, reader_groups, entry)
+    at_entry = read.get(reader_groups.of(reader.graph.input)[0])
+    if at_entry is None:
+        return
+    exits = groups.of(full.output)
+    bounds = np.cumsum([groups.sizes[group] for group in exits])[:-1]
+    for group, part in zip(exits, np.split(at_entry, bounds), strict=True):
+        scores[group] = scores.get(group, 0.0) + part
+
+
+def _assemble(
+    block: Block,
+    graphs: tuple[Graph, Graph],
+    groups: ChannelGroups,
+    plan: Plan,
+    *,
+    solved: bool,
+) -> Thinned:
+    """Puts adapters around a body: solved, the entry's picks channels; else both are random."""
+    full, body = graphs
+    kept_in, kept_out = groups.kept(full.input, plan), groups.kept(full.output, plan)
+    entry = exit_ = None
+    width_in, width_out = full.input_shape[-1], full.output_shape[-1]
+    if len(kept_in) != width_in:
+        entry = make_adapter(f"{block.name}_entry", full.input_shape, len(kept_in))
+        if solved:
+            set_adapter_matrix(entry, np.eye(width_in, dtype="float32")[:, kept_in])
+    if len(kept_out) != width_out:
+        exit_ = make_adapter(f"{block.name}_exit", body.output_shape, width_out)
+    student = StudentBlock(
+        block.index,
+        body,
+        entry,
+        exit_,
+        train_statistics=not solved,
+        notes=_notes(groups, full),
+    )
+    return Thinned(student, kept_out if exit_ is not None else None)
+
+
+def _notes(groups: ChannelGroups, graph: Graph) -> tuple[str, ...]:
+    unknown = sorted({
+        type(call.op).__name__
+        for call in graph.calls
+        if any(groups.is_locked(g) for value in call.outputs for g in groups.of(value))
+        and call.output != graph.output
+    })
+    return (f"kept at full width around {', '.join(unknown)}",) if unknown else ()

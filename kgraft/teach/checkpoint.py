@@ -1,0 +1,86 @@
+"""The state of a training after an epoch: one file, replaced as a whole."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from kgraft.data.write import writing_aside
+from kgraft.errors import KgraftError
+
+FILE = "checkpoint.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """All that the next epoch depends on.
+
+    Attributes:
+        weights: the model's variables, in its order.
+        optimizer: the optimiser's variables, in its order.
+        history: one record for each finished epoch.
+        seconds: seconds of training so far.
+    """
+
+    weights: tuple[np.ndarray, ...]
+    optimizer: tuple[np.ndarray, ...]
+    history: tuple[dict[str, float], ...]
+    seconds: float
+
+
+def save_state(state: TrainingState, workdir: pathlib.Path, *, settings: dict[str, Any]) -> None:
+    """Writes the state aside, then puts it in the place of the former one.
+
+    Args:
+        state: the state after a finished epoch.
+        workdir: folder of the training.
+        settings: what a later `load_state` must be asked with.
+    """
+    note = {"settings": settings, "history": state.history, "seconds": state.seconds}
+    arrays = {f"weights/{n}": array for n, array in enumerate(state.weights)}
+    arrays |= {f"optimizer/{n}": array for n, array in enumerate(state.optimizer)}
+    with writing_aside(workdir / FILE) as aside, aside.open("wb") as file:
+        np.savez(file, note=np.array(json.dumps(note)), **arrays)
+
+
+def load_state(workdir: pathlib.Path, *, settings: dict[str, Any]) -> TrainingState | None:
+    """Reads the state of the last finished epoch.
+
+    Args:
+        workdir: folder of the training.
+        settings: settings of the training that wants to go on.
+
+    Returns:
+        The state, or None where no epoch was finished.
+
+    Raises:
+        KgraftError: the file is of a training with other settings.
+        KgraftError: the file cannot be read.
+    """
+    path = workdir / FILE
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as file:
+            note = json.loads(str(file["note"]))
+            weights, optimizer = (_numbered(file, part) for part in ("weights", "optimizer"))
+    except (OSError, ValueError, KeyError) as error:
+        raise KgraftError(f"cannot read {path}: remove it to start anew ({error})") from error
+    _check_same(note["settings"], settings, path)
+    return TrainingState(weights, optimizer, tuple(note["history"]), note["seconds"])
+
+
+def _numbered(file: np.lib.npyio.NpzFile, part: str) -> tuple[np.ndarray, ...]:
+    count = sum(name.startswith(f"{part}/") for name in file.files)
+    return tuple(file[f"{part}/{n}"] for n in range(count))
+
+
+def _check_same(found: dict[str, Any], wanted: dict[str, Any], path: pathlib.Path) -> None:
+    for name, value in json.loads(json.dumps(wanted)).items():
+        if found.get(name) != value:
+            raise KgraftError(
+                f"{path} is of a training with --{name}={found.get(name)}, not {value}: resume "
+                f"with the same settings, or choose another --workdir"
+            )

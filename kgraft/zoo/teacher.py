@@ -1,0 +1,145 @@
+"""`load_teacher`: a functional Keras model from a file, the zoo or keras.applications."""
+
+import dataclasses
+import pathlib
+
+import keras
+
+from kgraft.config import PREPROCESSINGS
+from kgraft.errors import KgraftError
+from kgraft.zoo.applications import load_application
+from kgraft.zoo.build import build
+
+# Keras gives `keras.Model(inputs, outputs)` this class, but no public name for it.
+_TENSOR = keras.Input((1,))
+FUNCTIONAL = type(keras.Model(_TENSOR, _TENSOR))
+EMBEDDED = pathlib.Path(__file__).parent / "embedded"
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A model and what its pixels go through first.
+
+    Attributes:
+        model: functional, preprocessed images `[batch, height, width, channels]` to logits or
+            probabilities `[batch, classes]`.
+        preprocess: name of the preprocessing that turns pixels 0..255 into the model's input.
+        name: the source it was loaded from.
+    """
+
+    model: keras.Model
+    preprocess: str
+    name: str
+
+
+def load_teacher(
+    source: str,
+    *,
+    preprocess: str = "auto",
+    classes: int | None = None,
+    pretrained: bool = True,
+) -> Teacher:
+    """Loads a model.
+
+    Args:
+        source: `PATH.keras`, `embedded:NAME`, `zoo:NAME` (untrained) or `applications:NAME`.
+        preprocess: name of the preprocessing, or `auto`: what keras.applications says, and pixels
+            as they are for all others.
+        classes: number of logits for a network that is built; None for its usual number. A model
+            from a file has its own.
+        pretrained: whether `applications:` takes the ImageNet weights.
+
+    Returns:
+        The teacher.
+
+    Raises:
+        KgraftError: the preprocessing is unknown.
+        KgraftError: the source is unknown, or there is no such file.
+        KgraftError: the file is not a Keras model, or not a functional one.
+        KgraftError: the model has not one image as input and one vector per image as output.
+    """
+    if preprocess not in PREPROCESSINGS:
+        raise KgraftError(
+            f"preprocess must be one of {', '.join(PREPROCESSINGS)}; got {preprocess!r}"
+        )
+    kind, colon, name = source.partition(":")
+    usual = "none"
+    if kind == "zoo" and colon:
+        model = build(name, classes=classes)
+    elif kind == "applications" and colon:
+        model, usual = load_application(name, classes=classes, pretrained=pretrained)
+    else:
+        model = load_file(_path(source))
+    model = check_model(model, source)
+    return Teacher(model, usual if preprocess == "auto" else preprocess, source)
+
+
+def _path(source: str) -> pathlib.Path:
+    kind, colon, name = source.partition(":")
+    if kind == "embedded" and colon:
+        path = EMBEDDED / f"{name}.keras"
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in EMBEDDED.glob("*.keras")))
+            raise KgraftError(f"no embedded teacher {name!r}; there is {known}")
+        return path
+    path = pathlib.Path(source)
+    if path.is_dir() or path.suffix.lower() not in (".keras", ".h5"):
+        raise KgraftError(
+            f"a teacher is PATH.keras, embedded:NAME, zoo:NAME or applications:NAME; got {source!r}"
+        )
+    if not path.exists():
+        raise KgraftError(f"no teacher file {source}")
+    return path
+
+
+def load_file(path: pathlib.Path) -> keras.Model:
+    """Loads a `.keras` or `.h5` file without its optimiser.
+
+    Args:
+        path: an existing file.
+
+    Raises:
+        KgraftError: Keras cannot read the file.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises most kinds of error on a broken or foreign file.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise KgraftError(
+            f"{path} cannot be read as a Keras model: expected a file made by model.save, with "
+            f"layers that Keras knows ({reason[0]})"
+        ) from error
+
+
+def check_model(model: keras.Model, source: str) -> keras.Model:
+    """Returns a model as a functional one with one image in and one vector out.
+
+    Args:
+        model: functional or Sequential.
+        source: what to call it in messages.
+
+    Raises:
+        KgraftError: the model is subclassed.
+        KgraftError: it has several inputs or outputs.
+        KgraftError: the input is not `[batch, height, width, channels]` of a fixed size, or the
+            output not `[batch, classes]`.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if not isinstance(model, FUNCTIONAL) or type(model).call is not FUNCTIONAL.call:
+        raise KgraftError(
+            f"{source} holds a {type(model).__name__} whose graph cannot be seen: expected a "
+            f"functional model, keras.Model(inputs, outputs)"
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise KgraftError(
+            f"{source} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; expected "
+            f"one image in and one vector of logits out"
+        )
+    taken, given = model.inputs[0].shape, model.outputs[0].shape
+    if len(taken) != 4 or None in taken[1:] or len(given) != 2 or given[1] is None:
+        raise KgraftError(
+            f"{source} maps {taken} to {given}; expected images [batch, height, width, channels] "
+            f"of a fixed size to logits [batch, classes]"
+        )
+    return model

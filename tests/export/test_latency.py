@@ -1,0 +1,39 @@
+import time
+
+import pytest
+
+from kgraft.errors import KgraftError
+from kgraft.export import float32_bytes, latency, measure_latencies, measure_latency
+
+
+def test_milliseconds_of_a_file(student, tmp_path):
+    path = tmp_path / "student.tflite"
+    path.write_bytes(float32_bytes(student))
+    assert 0 < measure_latency(path, runs=5) < 1000
+
+
+def test_files_keep_their_names_and_order(student, norm_student):
+    models = {"b": float32_bytes(student), "a": float32_bytes(norm_student)}
+    assert list(measure_latencies(models, runs=5)) == ["b", "a"]
+    assert measure_latencies({}) == {}
+
+
+def test_the_median_is_in_milliseconds(student, monkeypatch):
+    data = float32_bytes(student)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 1000)
+    assert measure_latency(data, runs=10) == pytest.approx(1)
+
+
+def test_it_stops_in_time(student, monkeypatch):
+    data, counts = float32_bytes(student), []
+    monkeypatch.setattr(
+        latency, "_timed_runs", lambda _, count: counts.append(count) or [0.1] * count
+    )
+    measure_latency(data, runs=1000, seconds=0)
+    assert counts == [3, 6]  # the warm-up and one burst
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(KgraftError, match="no TFLite file"):
+        measure_latency(tmp_path / "no.tflite")

@@ -1,0 +1,51 @@
+"""Several replicas and workers give the weights of one device."""
+
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from grafting_cases import load, start_distil, wait_distil
+
+
+def test_two_replicas(tmp_path: Path) -> None:
+    # 20 views: batches of 8 end an epoch with 4, of 7 with 6 and need padding for two replicas.
+    runs = [
+        {"name": f"{strategy}{batch}", "strategy": strategy, "batch": batch}
+        for strategy in ("one_device", "mirrored")
+        for batch in (7, 8)
+    ]
+    # A BatchNorm that trains its statistics has a batch of its own on each replica.
+    runs.append({"name": "batchnorm", "strategy": "mirrored", "batchnorm": True})
+    wait_distil(start_distil(tmp_path, runs))
+    for batch in (7, 8):
+        pairs = zip(
+            load(tmp_path, f"one_device{batch}"), load(tmp_path, f"mirrored{batch}"), strict=True
+        )
+        for one, two in pairs:
+            np.testing.assert_allclose(one, two, atol=1e-5)
+    assert all(np.isfinite(weights).all() for weights in load(tmp_path, "batchnorm"))
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_workers(tmp_path: Path) -> None:
+    cluster = {"worker": [f"localhost:{_free_port()}" for _ in range(2)]}
+    # Enough steps for the workers to differ in how many they would do in a call.
+    options = {"batch": 7, "steps": 100}
+    running = []
+    for index in range(2):
+        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        runs = [{"name": "workers", "strategy": "multi_worker", **options}]
+        running.append(start_distil(tmp_path, runs, tf_config=config))
+    for process in running:
+        wait_distil(process)
+    wait_distil(start_distil(tmp_path, [{"name": "one", **options}]))
+    for one, workers in zip(load(tmp_path, "one"), load(tmp_path, "workers"), strict=True):
+        np.testing.assert_allclose(one, workers, atol=1e-4)

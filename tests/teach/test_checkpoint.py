@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from kgraft.errors import KgraftError
+from kgraft.teach.checkpoint import FILE, TrainingState, load_state, save_state
+
+STATE = TrainingState(
+    weights=tuple(np.full(3, n, "float32") for n in range(12)),
+    optimizer=(np.int64(7), np.eye(2, dtype="float32")),
+    history=({"epoch": 1, "loss": 0.5},),
+    seconds=12.5,
+)
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    save_state(STATE, tmp_path, settings={"seed": 1})
+    found = load_state(tmp_path, settings={"seed": 1})
+    for part in ("weights", "optimizer"):
+        for a, b in zip(getattr(STATE, part), getattr(found, part), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+    assert (found.history, found.seconds) == (STATE.history, 12.5)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_nothing_saved(tmp_path):
+    assert load_state(tmp_path, settings={}) is None
+
+
+def test_other_settings_are_refused(tmp_path):
+    save_state(STATE, tmp_path, settings={"seed": 1, "batch": 2})
+    with pytest.raises(KgraftError, match="training with --seed=1, not 2: resume with the same"):
+        load_state(tmp_path, settings={"seed": 2, "batch": 2})
+
+
+def test_broken_file(tmp_path):
+    (tmp_path / FILE).write_bytes(b"PK broken")
+    with pytest.raises(KgraftError, match=r"cannot read .*: remove it to start anew"):
+        load_state(tmp_path, settings={})
+
+
+def test_a_failed_write_keeps_the_former_state(tmp_path, monkeypatch):
+    save_state(STATE, tmp_path, settings={})
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_state(TrainingState((), (), (), 99.0), tmp_path, settings={})
+    assert load_state(tmp_path, settings={}).seconds == 12.5
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]

@@ -1,0 +1,24 @@
+import pytest
+
+import kgraft
+from kgraft import config, errors
+
+
+def test_settings_and_error_are_public():
+    assert kgraft.RunConfig is config.RunConfig
+    assert kgraft.TeacherConfig is config.TeacherConfig
+    assert kgraft.StudentConfig is config.StudentConfig
+    assert kgraft.DataConfig is config.DataConfig
+    assert kgraft.TrainConfig is config.TrainConfig
+    assert kgraft.ExportConfig is config.ExportConfig
+    assert kgraft.KgraftError is errors.KgraftError
+
+
+def test_public_names_are_listed():
+    assert set(kgraft.__all__) <= set(dir(kgraft))
+    assert {"distill", "RunConfig", "KgraftError", "__version__"} <= set(kgraft.__all__)
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="module 'kgraft' has no attribute 'destill'"):
+        _ = kgraft.destill

@@ -1,0 +1,144 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kgraft.data import eval_batches, open_source
+from kgraft.errors import KgraftError
+from kgraft.zoo import load_teacher
+
+
+def functional(outputs=1, inputs=1, shape=(8, 8, 3)):
+    images = [keras.Input(shape) for _ in range(inputs)]
+    x = images[0] if inputs == 1 else layers.Add()(images)
+    x = layers.Flatten()(x)
+    ends = [layers.Dense(4)(x) for _ in range(outputs)]
+    return keras.Model(images if inputs > 1 else images[0], ends if outputs > 1 else ends[0])
+
+
+@keras.saving.register_keras_serializable("kgraft_tests")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.flatten, self.dense = layers.Flatten(), layers.Dense(4)
+
+    def call(self, x):
+        return self.dense(self.flatten(x))
+
+
+def saved(model, tmp_path):
+    path = tmp_path / "teacher.keras"
+    model.save(path)
+    return str(path)
+
+
+def test_loads_a_file(tmp_path):
+    model = functional()
+    path = saved(model, tmp_path)
+    teacher = load_teacher(path)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(np.asarray(teacher.model(x)), np.asarray(model(x)))
+    assert (teacher.preprocess, teacher.name) == ("none", path)
+
+
+def test_a_compiled_file_loses_its_optimizer(tmp_path):
+    model = functional()
+    model.compile("adam", "mse")
+    assert getattr(load_teacher(saved(model, tmp_path)).model, "optimizer", None) is None
+
+
+def test_sequential_becomes_functional(tmp_path):
+    model = keras.Sequential([
+        keras.Input((8, 8, 3)),
+        layers.Conv2D(2, 3),
+        layers.Flatten(),
+        layers.Dense(4),
+    ])
+    teacher = load_teacher(saved(model, tmp_path)).model
+    assert not isinstance(teacher, keras.Sequential)
+    x = np.ones((2, 8, 8, 3), "float32")
+    np.testing.assert_array_equal(np.asarray(teacher(x)), np.asarray(model(x)))
+
+
+def test_preprocess_can_be_given(tmp_path):
+    assert load_teacher(saved(functional(), tmp_path), preprocess="tf").preprocess == "tf"
+
+
+def test_zoo():
+    teacher = load_teacher("zoo:cifar_resnet20", classes=7)
+    assert teacher.model.output_shape == (None, 7)
+    assert (teacher.preprocess, teacher.name) == ("none", "zoo:cifar_resnet20")
+
+
+def test_embedded_teacher_is_good_and_small():
+    teacher = load_teacher("embedded:fashion_mnist")
+    assert teacher.model.count_params() < 600_000
+    source = open_source("embedded:fashion_mnist", split="test", channels=1)
+    images, labels = next(eval_batches(source, size=(28, 28, 1), batch=2000))
+    logits = np.asarray(teacher.model(images.astype("float32"), training=False))
+    # 93 % of all 10,000 are promised; two standard errors of 2,000 are 1.1 points.
+    assert np.mean(np.argmax(logits, -1) == labels) > 0.919
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("missing.keras", "no teacher file missing.keras"),
+        ("somewhere", "a teacher is PATH.keras, embedded:NAME, zoo:NAME or applications:NAME"),
+        ("tfds:cifar10", "a teacher is PATH.keras"),
+        ("zoo:vgg", "no network 'vgg' in the zoo; the zoo has"),
+        ("embedded:mnist", "no embedded teacher 'mnist'; there is fashion_mnist"),
+        ("applications:lenet", "keras.applications has no network 'lenet'; it has"),
+    ],
+)
+def test_unknown_sources(source, message):
+    with pytest.raises(KgraftError, match=message):
+        load_teacher(source)
+
+
+def test_unknown_preprocess():
+    with pytest.raises(KgraftError, match="preprocess must be one of auto, none, unit"):
+        load_teacher("zoo:fashion_vgg", preprocess="half")
+
+
+def test_file_that_is_no_model(tmp_path):
+    path = tmp_path / "teacher.keras"
+    path.write_bytes(b"not a zip file")
+    with pytest.raises(KgraftError, match="cannot be read as a Keras model") as caught:
+        load_teacher(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_file(tmp_path):
+    path = saved(functional(), tmp_path)
+    with open(path, "r+b") as file:
+        file.truncate(2000)
+    with pytest.raises(KgraftError, match="cannot be read as a Keras model"):
+        load_teacher(path)
+
+
+def test_subclassed_model(tmp_path):
+    model = Subclassed()
+    model(np.ones((1, 8, 8, 3), "float32"))
+    with pytest.raises(KgraftError, match="holds a Subclassed whose graph cannot be seen"):
+        load_teacher(saved(model, tmp_path))
+
+
+@pytest.mark.parametrize("ends", [{"inputs": 2}, {"outputs": 2}])
+def test_several_ends(tmp_path, ends):
+    count = f"{ends.get('inputs', 1)} inputs and {ends.get('outputs', 1)} outputs"
+    with pytest.raises(KgraftError, match=f"has {count}; expected one image in"):
+        load_teacher(saved(functional(**ends), tmp_path))
+
+
+def test_not_an_image_model(tmp_path):
+    x = keras.Input((5,))
+    with pytest.raises(KgraftError, match=r"expected images \[batch, height, width, channels\]"):
+        load_teacher(saved(keras.Model(x, layers.Dense(2)(x)), tmp_path))
+
+
+def test_open_size(tmp_path):
+    x = keras.Input((None, None, 3))
+    y = layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(x)))
+    with pytest.raises(KgraftError, match="of a fixed size"):
+        load_teacher(saved(keras.Model(x, y), tmp_path))
