@@ -31,7 +31,7 @@ ORDER = (
 INDEPENDENT = ("data", "graph", "zoo")
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "numpy", "ai_edge_litert")
 LIGHT = ("errors", "config", "cli")
-LONGEST_MODULE = 300
+LONGEST_MODULE = 350
 LONGEST_FUNCTION = 70
 
 

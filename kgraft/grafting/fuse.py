@@ -18,7 +18,7 @@ from kgraft.graph import (
     rebuild,
     without_training_layers,
 )
-from kgraft.students.block import StudentBlock
+from kgraft.students.block import StudentBlock, adapter_layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +62,11 @@ def fuse(student: tuple[StudentBlock, ...]) -> FusedStudent:
         The fused student; its output differs from the blocks' by rounding only.
     """
     joined = concat(tuple(piece for block in student for piece in _pieces(block)))
-    joined, norms = fold_batch_norm(clone_graph(joined, trainable=True))
+    adapters = _adapter_ids(student)
+    names = [call.name for call in joined.calls if id(call.op) in adapters]
+    # A BatchNorm would give an adapter a bias, and one with a bias does not fold at borders.
+    joined, _ = fold_batch_norm(clone_graph(joined, trainable=True), spare=names)
     folding = Folding(joined)
-    names = [call.name for call in joined.calls if call.name in _adapter_names(student)]
     for name in names:
         adapter = folding.graph.call(name)
         before = folding.graph.producer(adapter.input)
@@ -75,9 +77,8 @@ def fuse(student: tuple[StudentBlock, ...]) -> FusedStudent:
         why = _fold(folding, call)
         if why:
             left.append(Remaining(call.name, why))
-    return FusedStudent(
-        _made(folding), tuple(left), tuple(Remaining(name, why) for name, why in norms)
-    )
+    graph, norms = fold_batch_norm(_made(folding))
+    return FusedStudent(graph, tuple(left), tuple(Remaining(name, why) for name, why in norms))
 
 
 def _pieces(block: StudentBlock) -> list[Graph]:
@@ -85,9 +86,9 @@ def _pieces(block: StudentBlock) -> list[Graph]:
     return [piece for piece in (block.entry, body, block.exit) if piece is not None]
 
 
-def _adapter_names(student: tuple[StudentBlock, ...]) -> set[str]:
+def _adapter_ids(student: tuple[StudentBlock, ...]) -> set[int]:
     adapters = [a for block in student for a in (block.entry, block.exit) if a is not None]
-    return {adapter.output for adapter in adapters}
+    return {id(adapter_layer(adapter)) for adapter in adapters}
 
 
 def _fold(folding: Folding, adapter: Call) -> str:

@@ -18,18 +18,16 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
         **overrides: entries of the configuration to set otherwise.
 
     Returns:
-        A new, unbuilt layer. What has no weights and cannot be made from its configuration (a
-        `Lambda` with safe mode on, a bare `keras.ops` operation) is returned as it is.
+        A new operation; a layer is not built yet. What has no weights and cannot be made from its
+        configuration (a `Lambda` with safe mode on) is returned as it is.
     """
-    if not isinstance(op, keras.layers.Layer):
-        return op
-    config = {**op.get_config(), **overrides}
-    if name is not None:
-        config["name"] = name
     try:
+        config = {**op.get_config(), **overrides}
+        if name is not None and "name" in config:
+            config["name"] = name
         return type(op).from_config(config)
-    except (TypeError, ValueError):
-        if op.weights or overrides:
+    except (NotImplementedError, TypeError, ValueError):
+        if getattr(op, "weights", None) or overrides:
             raise
         return op
 
@@ -86,11 +84,12 @@ def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
         trainable: whether the copy's layers train.
 
     Returns:
-        The copy.
+        The copy. Its layers are named after their calls, which tells apart the layers of nested
+        models that have the same name.
     """
 
     def new_op(call: Call) -> Any:
-        op = clone_op(call.op)
+        op = clone_op(call.op, name=_plain_name(call.name))
         if isinstance(op, keras.layers.Layer) and op is not call.op:
             op.trainable = trainable
         return op
@@ -134,8 +133,12 @@ def as_model(
     return model
 
 
+def _plain_name(call_name: str) -> str:
+    return call_name.replace("/", "_").replace("#", "_").replace(":", "_")
+
+
 def _layer_name(call_name: str, taken: set[str]) -> str:
-    base = call_name.replace("/", "_").replace("#", "_").replace(":", "_")
+    base = _plain_name(call_name)
     name, number = base, 2
     while name in taken or name == "image":
         name, number = f"{base}_{number}", number + 1

@@ -1,5 +1,6 @@
 """BatchNorm folded into the convolution or dense layer before it."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -60,16 +61,19 @@ def without_training_layers(graph: Graph) -> Graph:
     return graph
 
 
-def fold_batch_norm(graph: Graph) -> tuple[Graph, tuple[tuple[str, str], ...]]:
+def fold_batch_norm(
+    graph: Graph, *, spare: Collection[str] = ()
+) -> tuple[Graph, tuple[tuple[str, str], ...]]:
     """Folds every BatchNorm that directly follows a convolution or dense layer.
 
     Args:
         graph: a graph that owns its layers; layers that take a BatchNorm in are made anew.
+        spare: names of calls that shall take none in.
 
     Returns:
         The folded graph, and for each BatchNorm that stayed its name and why.
     """
-    pairs, stayed = _foldable_pairs(graph)
+    pairs, stayed = _foldable_pairs(graph, spare)
     absorbing = {conv.name: norm for norm, conv in pairs}
 
     def new_op(call: Call) -> Any:
@@ -89,7 +93,7 @@ def fold_batch_norm(graph: Graph) -> tuple[Graph, tuple[tuple[str, str], ...]]:
 
 
 def _foldable_pairs(
-    graph: Graph,
+    graph: Graph, spare: Collection[str]
 ) -> tuple[list[tuple[Call, Call]], tuple[tuple[str, str], ...]]:
     uses: dict[int, int] = {}
     for call in graph.calls:
@@ -99,6 +103,8 @@ def _foldable_pairs(
         if isinstance(call.op, kl.BatchNormalization):
             before = graph.producer(call.input)
             why = _why_not(graph, call, before, uses)
+            if before is not None and before.name in spare:
+                why = why or f"{before.name} shall take none in"
             if why or before is None:
                 stayed.append((call.name, why))
             else:

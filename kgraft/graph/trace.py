@@ -104,9 +104,22 @@ class _Tracer:
                 kwargs = {**kwargs, "training": training}
             outputs = [name] + [f"{name}:{i}" for i in range(1, len(node.outputs))]
             self.calls.append(Call(name, node.operation, tuple(args), kwargs, tuple(outputs)))
-            for value, tensor in zip(outputs, node.outputs, strict=True):
-                self.shapes[value] = tuple(tensor.shape)
+            self.shapes.update(zip(outputs, self._output_shapes(node, values), strict=True))
         values.update((id(t), value) for t, value in zip(node.outputs, outputs, strict=True))
+
+    def _output_shapes(self, node: Any, values: dict[int, str]) -> list[Shape]:
+        """Shapes as they are here: a nested model may have been built for other or unknown ones."""
+        args, kwargs = node.arguments.args, node.arguments.kwargs
+        inputs = [t for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
+        if all(self.shapes[values[id(t)]] == tuple(t.shape) for t in inputs):
+            return [tuple(tensor.shape) for tensor in node.outputs]
+        args, kwargs = node.arguments.convert(
+            lambda x: keras.KerasTensor(self.shapes[values[id(x)]], dtype=x.dtype)
+            if isinstance(x, keras.KerasTensor)
+            else x
+        )
+        outputs = tree.flatten(node.operation.compute_output_spec(*args, **kwargs))
+        return [tuple(tensor.shape) for tensor in outputs]
 
     def _unique(self, name: str) -> str:
         self.uses[name] = self.uses.get(name, 0) + 1

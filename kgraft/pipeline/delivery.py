@@ -72,8 +72,8 @@ def deliver(
         KgraftError: a format cannot be written.
     """
     model = as_model(fused.graph, name="student")
-    formats = ", ".join(config.export.formats)
-    with watch.part("export", f"exporting student.keras, {formats}"):
+    formats = ", ".join(("student.keras", *config.export.formats))
+    with watch.part("export", f"exporting {formats}"):
         save_model(model, workdir / "student.keras")
         files = export_student(
             model,

@@ -78,7 +78,13 @@ def open_own_student(config: StudentConfig, teacher: OpenedTeacher) -> Chain | N
                 "blocks are the teacher's"
             )
         return None
-    model = load_teacher(config.source, classes=teacher.classes, pretrained=False).model
+    try:
+        model = load_teacher(config.source, classes=teacher.classes, pretrained=False).model
+    except KgraftError as error:
+        raise KgraftError(
+            f"--student must be width:RATIO, keep or a Keras model; {config.source!r} is no "
+            f"recipe, and as a model: {error}"
+        ) from error
     graph, _ = logits_graph(trace_model(model), "auto")
     check_cuts(graph, config.cuts, flag="student_cuts")
     return split_chain(graph, config.cuts)

@@ -22,8 +22,12 @@ class Recipe:
 KEEP = Recipe("keep")
 
 
-def parse_recipe(text: str) -> Recipe:
+def parse_recipe(text: str, *, flag: str = "student") -> Recipe:
     """Reads `width:RATIO` or `keep`; anything else names a student model.
+
+    Args:
+        text: the recipe.
+        flag: the flag to name in messages.
 
     Raises:
         KgraftError: the ratio is no number above 0 and up to 1.
@@ -38,8 +42,8 @@ def parse_recipe(text: str) -> Recipe:
             ratio = 0.0
         if not 0 < ratio <= 1:
             raise KgraftError(
-                "expected width:RATIO with a ratio above 0 and up to 1, such as width:0.5; "
-                f"got {text!r}"
+                f"--{flag}: expected width:RATIO with a ratio above 0 and up to 1, such as "
+                f"width:0.5; got {text!r}"
             )
         return Recipe("width", ratio)
     return Recipe("model")
@@ -58,8 +62,8 @@ def assign_recipes(graft: str, student: str, blocks: int) -> tuple[Recipe, ...]:
         One recipe per block; blocks that are not grafted get `keep`.
 
     Raises:
-        KgraftError: a number is out of range or no number, a block is named twice, or nothing is
-            left to graft.
+        KgraftError: a number is out of range or no number, a block is named twice, its own recipe
+            is none, or nothing is left to graft.
     """
     default = parse_recipe(student)
     if graft == "all":
@@ -73,13 +77,23 @@ def assign_recipes(graft: str, student: str, blocks: int) -> tuple[Recipe, ...]:
                 if index in seen:
                     raise KgraftError(f"--graft: block {index} is named twice in {graft!r}")
                 seen.add(index)
-                recipes[index] = parse_recipe(own) if own else default
+                recipes[index] = _own_recipe(own) if own else default
     if all(recipe.kind == "keep" for recipe in recipes):
         raise KgraftError(
             f"--graft={graft} with --student={student} keeps every block, so there is nothing to "
             "graft: name a block with a recipe such as width:0.5"
         )
     return tuple(recipes)
+
+
+def _own_recipe(text: str) -> Recipe:
+    recipe = parse_recipe(text, flag="graft")
+    if recipe.kind == "model":
+        raise KgraftError(
+            f"--graft: a block's own recipe must be width:RATIO or keep; got {text!r} (a student "
+            "model is given to --student)"
+        )
+    return recipe
 
 
 def _block_numbers(text: str, blocks: int) -> range:

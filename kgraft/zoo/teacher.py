@@ -88,7 +88,10 @@ def _path(source: str) -> pathlib.Path:
             f"a teacher is PATH.keras, embedded:NAME, zoo:NAME or applications:NAME; got {source!r}"
         )
     if not path.exists():
-        raise KgraftError(f"no teacher file {source}")
+        raise KgraftError(
+            f"no teacher file {source}: expected a .keras file, embedded:NAME, zoo:NAME or "
+            "applications:NAME"
+        )
     return path
 
 

@@ -1,0 +1,93 @@
+import keras
+import numpy as np
+import pytest
+
+from kgraft.data import open_source
+from kgraft.errors import KgraftError
+from kgraft.graph import trace_model
+from kgraft.pipeline import transfer as stage
+from kgraft.pipeline.transfer import (
+    check_test_set,
+    class_names,
+    open_test_set,
+    open_transfer,
+)
+
+SIZE = (16, 16, 3)
+
+
+@pytest.fixture(scope="module")
+def teacher(world):
+    return trace_model(keras.saving.load_model(world.teacher))
+
+
+def test_heldout_views_are_further_views_of_each_image(world, teacher):
+    transfer = open_transfer(world.config(shots=2, views=3, heldout_views=2).data, teacher)
+    longer = open_transfer(world.config(shots=2, views=5).data, teacher)
+    assert transfer.views.shape == (24, *SIZE) and transfer.heldout.shape == (16, *SIZE)
+    by_image = longer.views.reshape(8, 5, *SIZE)
+    assert np.array_equal(transfer.views.reshape(8, 3, *SIZE), by_image[:, :3])
+    assert np.array_equal(transfer.heldout.reshape(8, 2, *SIZE), by_image[:, 3:])
+
+
+def test_without_augmentation_every_eighth_image_is_held_out(world, teacher):
+    settings = world.config(shots=None, images=17, augment="none").data
+    transfer = open_transfer(settings, teacher)
+    held = [0, 8, 16]
+    trained = [index for index in range(17) if index not in held]
+    images = np.stack(transfer.images.images)
+    assert np.array_equal(transfer.heldout, images[held])
+    assert np.array_equal(transfer.views, images[trained])
+
+
+def test_two_images_are_enough_without_augmentation(world, teacher):
+    settings = world.config(shots=None, images=2, augment="none").data
+    transfer = open_transfer(settings, teacher)
+    assert len(transfer.views) == len(transfer.heldout) == 1
+
+
+def test_the_size_comes_from_the_images_where_the_teacher_leaves_it_open(world):
+    image = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
+    anywhere = trace_model(keras.Model(image, keras.layers.Dense(4)(x)))
+    assert open_transfer(world.config().data, anywhere).size == SIZE
+    with pytest.raises(KgraftError, match="give a teacher with a fixed input size"):
+        open_transfer(world.config(dataset=f"folder:{world.images}").data, anywhere)
+
+
+def test_no_test_set(world, teacher):
+    assert open_test_set(world.config().data, teacher) is None
+
+
+def test_the_test_split_of_the_test_set(world, teacher):
+    test = open_test_set(world.config(eval_dataset=world.npz).data, teacher)
+    assert len(test.source) == 40 and test.resize == "none"
+    train = world.config(eval_dataset=world.npz, eval_split="train").data
+    assert len(open_test_set(train, teacher).source) == 32
+
+
+def test_names_of_logits(world, teacher, tmp_path):
+    config = world.config(eval_dataset=world.npz)
+    transfer = open_transfer(config.data, teacher).images
+    test = open_test_set(config.data, teacher)
+    colours = ("red", "green", "blue", "yellow")
+    assert class_names(config.data, transfer, test, 4) == colours
+    assert class_names(config.data, transfer, test, 5) is None
+    (tmp_path / "labels.txt").write_text("a\n\n b \nc\nd\n")
+    named = world.config(labels=str(tmp_path / "labels.txt")).data
+    assert class_names(named, transfer, test, 4) == ("a", "b", "c", "d")
+
+
+def test_the_test_sets_description_is_checked_without_reading_it(world, monkeypatch):
+    source = open_source(world.npz, split="test")
+    monkeypatch.setattr(type(source), "attempts", None)
+    monkeypatch.setattr(type(source), "labels", None)
+    test = stage.TestSet(source, "none")
+    names = ("yellow", "green", "red", "blue", "black")
+    check_test_set(test, SIZE, names, classes=5)
+    with pytest.raises(KgraftError, match="'yellow' is not among the 3 labels"):
+        check_test_set(test, SIZE, ("red", "green", "blue"), classes=3)
+    with pytest.raises(KgraftError, match="has 4 classes, the teacher 5 logits: give --labels"):
+        check_test_set(test, SIZE, None, classes=5)
+    with pytest.raises(KgraftError, match="16 x 16 x 3, but the teacher takes 8 x 8 x 3"):
+        check_test_set(test, (8, 8, 3), names, classes=5)

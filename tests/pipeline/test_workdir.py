@@ -1,0 +1,51 @@
+import keras
+import pytest
+
+from kgraft.errors import KgraftError
+from kgraft.pipeline.workdir import check_workdir, save_model, start_workdir
+
+
+def test_checking_makes_nothing(tmp_path):
+    path = check_workdir(str(tmp_path / "deep" / "run"), resume=False)
+    assert path == tmp_path / "deep" / "run"
+    assert not list(tmp_path.iterdir())
+    start_workdir(path)
+    assert path.is_dir() and not list(path.iterdir())
+
+
+def test_an_empty_folder_may_be_used(tmp_path):
+    assert check_workdir(str(tmp_path), resume=False) == tmp_path
+
+
+def test_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start_workdir(check_workdir("run", resume=False))
+    assert (tmp_path / "run").is_dir()
+
+
+def test_files_in_it_are_let_be_to_resume(tmp_path):
+    (tmp_path / "report.json").write_text("{}")
+    assert check_workdir(str(tmp_path), resume=True) == tmp_path
+    with pytest.raises(KgraftError, match="--resume to go on with the run that was stopped"):
+        check_workdir(str(tmp_path), resume=False)
+
+
+@pytest.mark.parametrize("path", ["/proc/kgraft", "/proc/kgraft/run"])
+def test_a_folder_that_cannot_be_written_to(path):
+    with pytest.raises(KgraftError, match="must be a folder that can be written to; /proc/kgraft"):
+        check_workdir(path, resume=False)
+
+
+def test_a_folder_that_turns_unwritable(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(KgraftError, match="cannot be made: Not a directory"):
+        start_workdir(tmp_path / "file" / "run")
+
+
+def test_a_model_is_written_whole(tmp_path):
+    x = keras.Input((2,))
+    model = keras.Model(x, keras.layers.Dense(1)(x))
+    for _ in range(2):
+        save_model(model, tmp_path / "student.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["student.keras"]
+    assert keras.saving.load_model(tmp_path / "student.keras").count_params() == 3

@@ -1,0 +1,116 @@
+"""`distill` as Python code calls it."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from small_models import CLASSES, SHAPE, small_model
+
+from kgraft import KgraftError, RunConfig, distill
+from kgraft.pipeline import delivery
+
+QUICK = {"shots": 2, "views": 4, "steps": (0, 0), "strategy": "one_device", "formats": ()}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "images.npz"
+    images = np.random.default_rng(0).integers(0, 256, [20, *SHAPE], np.uint8)
+    np.savez(path, images=images, labels=np.arange(20) % CLASSES)
+    return f"npz:{path}"
+
+
+@pytest.mark.parametrize("name", ["depthwise", "nested"])
+def test_a_loaded_model_and_flags_as_keywords(name, dataset, tmp_path):
+    teacher = small_model(name)
+    before = [np.asarray(v).copy() for v in teacher.weights]
+    result = distill(
+        teacher_model=teacher,
+        teacher_cuts=2,
+        dataset=dataset,
+        preprocess="unit",
+        workdir=str(tmp_path / "run"),
+        **QUICK,
+    )
+    for old, new in zip(before, teacher.weights, strict=True):
+        assert np.array_equal(old, np.asarray(new))
+    assert result.student.input_shape == (None, *SHAPE)
+    assert result.student.output_shape == (None, CLASSES)
+    rows = {row.name: row for row in result.report.models}
+    assert (
+        rows["student"].parameters
+        < rows["teacher"].parameters
+        == teacher.count_params()
+        - sum(int(np.prod(v.shape)) for v in teacher.non_trainable_variables if "moving" in v.path)
+    )
+    assert result.report.flags["teacher"]["source"] == teacher.name
+    assert result.table.splitlines()[2].startswith("teacher")
+    assert (result.workdir / "report.json").exists()
+
+
+def test_a_softmax_teacher_gives_a_student_of_logits(dataset, tmp_path):
+    logits = small_model("plain")
+    teacher = keras.Model(logits.input, keras.layers.Softmax(name="softmax")(logits.output))
+    config = RunConfig.from_flags(
+        teacher="softmax.keras",
+        teacher_cuts=2,
+        dataset=dataset,
+        preprocess="unit",
+        student="width:1",
+        workdir=str(tmp_path / "run"),
+        **QUICK,
+    )
+    result = distill(config, teacher_model=teacher)
+    images = np.random.default_rng(1).random([8, *SHAPE], np.float32)
+    student = result.student.predict(images, verbose=0)
+    np.testing.assert_allclose(student, logits.predict(images, verbose=0), atol=1e-4)
+    assert "softmax 'softmax' taken off" in result.report.evaluation
+
+
+def test_exports_that_fail_their_verification_are_reported_first(dataset, tmp_path, monkeypatch):
+    verify = delivery.verify_exports
+
+    def fail(*arguments):
+        differs, broken = verify(*arguments)
+        return (
+            dataclasses.replace(differs, ok=False, why="differs"),
+            dataclasses.replace(broken, ok=False, why="does not run", max_abs_difference=None),
+        )
+
+    monkeypatch.setattr(delivery, "verify_exports", fail)
+    why = r"student_float32\.tflite: differs; student_float16\.tflite: does not run"
+    with pytest.raises(KgraftError, match=why):
+        distill(
+            teacher_model=small_model("plain"),
+            teacher_cuts=2,
+            dataset=dataset,
+            workdir=str(tmp_path / "run"),
+            **QUICK | {"formats": ("float32", "float16")},
+        )
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert [check["ok"] for check in report["verification"]] == [False, False]
+    rows = {row["name"]: row for row in report["models"]}
+    assert rows["student_float32.tflite"]["agreement"] is not None
+    assert rows["student_float16.tflite"]["agreement"] is None
+    assert rows["student_float16.tflite"]["latency_ms"] is None
+
+
+def test_a_subclassed_model_is_refused_before_anything_is_written(dataset, tmp_path):
+    class Hidden(keras.Model):
+        def call(self, image):
+            return keras.ops.mean(image, axis=(1, 2))
+
+    with pytest.raises(KgraftError, match="expected a Keras functional"):
+        distill(teacher_model=Hidden(), dataset=dataset, workdir=str(tmp_path / "run"), **QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_and_missing_keywords_are_named():
+    with pytest.raises(KgraftError, match="unknown settings: shot; they are named as the flags"):
+        distill(teacher="a.keras", dataset="folder:images", shot=3)
+    with pytest.raises(KgraftError, match="dataset is missing"):
+        distill(teacher="a.keras")
+    with pytest.raises(KgraftError, match="teacher is missing"):
+        distill(dataset="folder:images")
