@@ -9,7 +9,7 @@ import keras
 from kgraft.config import RunConfig
 from kgraft.data import write_transfer_list
 from kgraft.export import check_verified
-from kgraft.grafting import fuse, make_strategy
+from kgraft.grafting import fuse, is_chief, make_strategy
 from kgraft.pipeline.delivery import deliver, make_report
 from kgraft.pipeline.job import fill_banks, make_blocks, open_job
 from kgraft.pipeline.stopwatch import Stopwatch
@@ -38,7 +38,7 @@ class Result:
 
 def distill(
     config: RunConfig | None = None, *, teacher_model: keras.Model | None = None, **flags: Any
-) -> Result:
+) -> Result | None:
     """Shrinks a trained Keras model with a few unlabelled images.
 
     Args:
@@ -50,7 +50,8 @@ def distill(
         **flags: settings by flag name, where there is no `config`.
 
     Returns:
-        The student, the report and where everything was written.
+        The student, the report and where everything was written; None on the workers of a cluster
+        other than its chief, which alone writes.
 
     Raises:
         KgraftError: the input cannot be worked with, training diverged, or an exported file failed
@@ -61,17 +62,23 @@ def distill(
             flags.setdefault("teacher", teacher_model.name)
         config = RunConfig.from_flags(**flags)
     watch = Stopwatch()
-    workdir = check_workdir(config.workdir, resume=config.resume)
     strategy = make_strategy(config.train.strategy)
+    chief = is_chief(strategy)
+    workdir = pathlib.Path(config.workdir)
+    if chief:
+        check_workdir(workdir, resume=config.resume)
     with strategy.scope():
         job = open_job(config, watch, teacher_model)
-        start_workdir(workdir)
-        write_transfer_list(job.transfer.images, workdir / "transfer.json")
+        if chief:
+            start_workdir(workdir)
+            write_transfer_list(job.transfer.images, workdir / "transfer.json")
         banks = fill_banks(job, config, watch)
         student = make_blocks(job, config, banks[0], watch)
     results = train_student(
         job, student, config, banks=banks, strategy=strategy, workdir=workdir, watch=watch
     )
+    if not chief:
+        return None
     delivery = deliver(job, fuse(student), config, workdir=workdir, watch=watch)
     report = make_report(job, delivery, config, student=student, results=results, watch=watch)
     write_report(report, workdir)

@@ -192,12 +192,12 @@ class TrainConfig:
     loss: str = "normalized_mse"
     temperature: float = 4.0
     feature_weight: float = 1.0
-    steps: tuple[int, int] = (300, 300)
+    steps: tuple[int, int] = (200, 600)
     batch: int = 64
-    block_rate: float = 2.5e-4
+    block_rate: float = 5e-4
     adapter_rate: float = 1e-3
-    block_rate_two: float = 1e-4
-    adapter_rate_two: float = 1e-4
+    block_rate_two: float = 5e-4
+    adapter_rate_two: float = 5e-4
     optimizer: str = "adam"
     decay: str = "cosine"
     order: str = "forward"

@@ -42,6 +42,9 @@ def execute(config: RunConfig) -> None:
     from kgraft import api
 
     result = api.distill(config)
+    if result is None:
+        print("trained; the chief of the cluster writes the results")
+        return
     print(result.table)
     print(f"\nwritten to {result.workdir}:")
     print("\n".join(written(pathlib.Path(result.workdir))))

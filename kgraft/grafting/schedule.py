@@ -46,33 +46,19 @@ class Phase:
         return tuple(range(self.start, self.stop))
 
 
-def _stage_one(block: int, train: TrainConfig) -> Phase:
+def _phase(name: str, start: int, last: int, *, stage: int, train: TrainConfig) -> Phase:
+    one = stage == 1
     return Phase(
-        name=f"one/block{block}",
-        start=block,
-        stop=block + 1,
-        steps=train.steps[0],
-        block_rate=train.block_rate,
-        adapter_rate=train.adapter_rate,
-        batch=train.batch,
-        optimizer=train.optimizer,
-        decay=train.decay,
-        stage=1,
-    )
-
-
-def _stage_two(first: int, last: int, train: TrainConfig) -> Phase:
-    return Phase(
-        name=f"two/blocks{first}-{last}",
-        start=first,
+        name=name,
+        start=start,
         stop=last + 1,
-        steps=train.steps[1],
-        block_rate=train.block_rate_two,
-        adapter_rate=train.adapter_rate_two,
+        steps=train.steps[stage - 1],
+        block_rate=train.block_rate if one else train.block_rate_two,
+        adapter_rate=train.adapter_rate if one else train.adapter_rate_two,
         batch=train.batch,
         optimizer=train.optimizer,
         decay=train.decay,
-        stage=2,
+        stage=stage,
     )
 
 
@@ -93,11 +79,12 @@ def graft_schedule(grafted: Sequence[int], train: TrainConfig) -> tuple[Phase, .
     blocks = sorted(grafted)
     if len(set(blocks)) != len(blocks) or any(block < 0 for block in blocks):
         raise KgraftError(f"grafted blocks must be different numbers from 0; got {tuple(grafted)}")
-    one = [_stage_one(block, train) for block in blocks]
     if train.order == "forward":
-        two = [_stage_two(blocks[0], last, train) for last in blocks[1:]]
+        spans = [(blocks[0], last) for last in blocks[1:]]
     else:
-        two = [_stage_two(first, blocks[-1], train) for first in reversed(blocks[:-1])]
+        spans = [(first, blocks[-1]) for first in reversed(blocks[:-1])]
+    one = [_phase(f"one/block{b}", b, b, stage=1, train=train) for b in blocks]
+    two = [_phase(f"two/blocks{a}-{b}", a, b, stage=2, train=train) for a, b in spans]
     return (*one, *two)
 
 

@@ -6,7 +6,11 @@ from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts
 from kgraft.graph.ir import Call, Graph, Ref, concat, prune
 from kgraft.graph.logits import logits_graph
 from kgraft.graph.macs import count_macs, total_macs
-from kgraft.graph.normalization import fold_batch_norm, without_training_layers
+from kgraft.graph.normalization import (
+    fold_batch_norm,
+    synchronize_statistics,
+    without_training_layers,
+)
 from kgraft.graph.trace import trace_model
 from kgraft.graph.walk import batch_slices, run_calls
 
@@ -32,6 +36,7 @@ __all__ = [
     "rebuild",
     "run_calls",
     "split_chain",
+    "synchronize_statistics",
     "total_macs",
     "trace_model",
     "without_training_layers",

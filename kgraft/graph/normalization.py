@@ -61,6 +61,17 @@ def without_training_layers(graph: Graph) -> Graph:
     return graph
 
 
+def synchronize_statistics(graph: Graph) -> None:
+    """Makes every BatchNorm take its batch statistics over all replicas.
+
+    Args:
+        graph: a graph that owns its layers; they are changed.
+    """
+    for layer in graph.layers:
+        if isinstance(layer, kl.BatchNormalization):
+            layer.synchronized = True
+
+
 def fold_batch_norm(
     graph: Graph, *, spare: Collection[str] = ()
 ) -> tuple[Graph, tuple[tuple[str, str], ...]]:

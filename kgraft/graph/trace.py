@@ -114,9 +114,11 @@ class _Tracer:
         if all(self.shapes[values[id(t)]] == tuple(t.shape) for t in inputs):
             return [tuple(tensor.shape) for tensor in node.outputs]
         args, kwargs = node.arguments.convert(
-            lambda x: keras.KerasTensor(self.shapes[values[id(x)]], dtype=x.dtype)
-            if isinstance(x, keras.KerasTensor)
-            else x
+            lambda x: (
+                keras.KerasTensor(self.shapes[values[id(x)]], dtype=x.dtype)
+                if isinstance(x, keras.KerasTensor)
+                else x
+            )
         )
         outputs = tree.flatten(node.operation.compute_output_spec(*args, **kwargs))
         return [tuple(tensor.shape) for tensor in outputs]

@@ -22,6 +22,7 @@ from kgraft.pipeline.evaluation import (
 from kgraft.pipeline.job import Job
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.training import SELECTION_RULES
+from kgraft.pipeline.transfer import present_classes
 from kgraft.pipeline.workdir import save_model
 from kgraft.report import (
     AdapterLeft,
@@ -158,6 +159,7 @@ def _measure(
             runs | export_logits(usable),
             report_batches(job.transfer, job.test, job.names, skipped),
             preprocessing=job.teacher.preprocess,
+            present=present_classes(job.test, job.names),
         )
     with watch.part("latency", "measuring milliseconds"):
         models = {

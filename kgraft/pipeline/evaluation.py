@@ -28,10 +28,13 @@ class Judged:
     Attributes:
         accuracy: share of images classified rightly; None without labels.
         agreement: share of images with the teacher's class.
+        among: accuracy when only the logits of the test set's classes count; None where these are
+            all the classes, or without labels.
     """
 
     accuracy: float | None
     agreement: float
+    among: float | None = None
 
 
 def graph_logits(graph: Graph) -> Logits:
@@ -72,6 +75,7 @@ def judge(
     batches: Iterator[tuple[np.ndarray, np.ndarray | None]],
     *,
     preprocessing: str,
+    present: np.ndarray | None = None,
 ) -> dict[str, Judged]:
     """Runs all models over the same images once.
 
@@ -79,6 +83,7 @@ def judge(
         models: by name, `teacher` among them; preprocessed images to logits.
         batches: pixels 0..255 `[batch, height, width, channels]`, labels `[batch]` or None.
         preprocessing: name of what turns pixels into the models' input.
+        present: logits of the classes the images are of, `[classes present]`; None for all.
 
     Returns:
         Each model's accuracy and agreement.
@@ -88,6 +93,7 @@ def judge(
     """
     right: dict[str, int] = dict.fromkeys(models, 0)
     same: dict[str, int] = dict.fromkeys(models, 0)
+    among: dict[str, int] = dict.fromkeys(models, 0)
     count, labelled = 0, 0
     for images, labels in batches:
         inputs = np.asarray(preprocess(images, preprocessing), "float32")
@@ -99,11 +105,18 @@ def judge(
             same[name] += int(np.sum(predicted == classes["teacher"]))
             if labels is not None:
                 right[name] += int(np.sum(predicted == labels))
+            if labels is not None and present is not None:
+                picked = present[logits[name][:, present].argmax(axis=1)]
+                among[name] += int(np.sum(picked == labels))
         labelled += 0 if labels is None else len(labels)
     if not count:
         raise KgraftError("there is no image to evaluate on: give a test set with images")
     return {
-        name: Judged(right[name] / labelled if labelled else None, same[name] / count)
+        name: Judged(
+            accuracy=right[name] / labelled if labelled else None,
+            agreement=same[name] / count,
+            among=among[name] / labelled if labelled and present is not None else None,
+        )
         for name in models
     }
 
@@ -201,6 +214,7 @@ def model_rows(
                 macs=total_macs(graph),
                 bytes=sizes.get(name),
                 latency_ms=latencies.get(name),
+                accuracy_among=found.among if found else None,
             )
         )
     return tuple(rows)

@@ -170,6 +170,23 @@ def check_test_set(
     eval_batches(source, size=size, resize=test.resize, label_names=names)
 
 
+def present_classes(test: TestSet | None, names: tuple[str, ...] | None) -> np.ndarray | None:
+    """Returns the logits of the test set's classes where they are fewer than the teacher's.
+
+    Args:
+        test: a checked test set, or None.
+        names: names of the logits, or None.
+
+    Returns:
+        Logit numbers `[classes present]`; None where all classes are there or nothing says.
+    """
+    if test is None or names is None or test.source.class_names is None:
+        return None
+    here = set(test.source.class_names)
+    found = np.array([logit for logit, name in enumerate(names) if name in here])
+    return found if len(found) < len(names) else None
+
+
 def _size(teacher: Graph, source: Source) -> Size:
     height, width, channels = teacher.input_shape[1:]
     shape = source.image_shape

@@ -9,29 +9,24 @@ import keras
 from kgraft.errors import KgraftError
 
 
-def check_workdir(workdir: str, *, resume: bool) -> pathlib.Path:
+def check_workdir(path: pathlib.Path, *, resume: bool) -> None:
     """Checks that a run may write to a folder, and changes nothing.
 
     Args:
-        workdir: the folder; need not exist.
+        path: the folder; need not exist.
         resume: whether the run goes on from what is there.
-
-    Returns:
-        Its path.
 
     Raises:
         KgraftError: it is no folder, cannot be written to, or has files and `resume` is off.
     """
-    path = pathlib.Path(workdir)
     if path.exists() and not path.is_dir():
-        raise KgraftError(f"--workdir must be a folder; {workdir} is a file")
+        raise KgraftError(f"--workdir must be a folder; {path} is a file")
     if path.exists() and any(path.iterdir()) and not resume:
         raise KgraftError(
-            f"--workdir must be new or empty; {workdir} has files: give another folder, or "
+            f"--workdir must be new or empty; {path} has files: give another folder, or "
             "--resume to go on with the run that was stopped there"
         )
     _check_writable(path)
-    return path
 
 
 def _check_writable(path: pathlib.Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from kgraft.export import Verification
 from kgraft.report.json_report import plain
 from kgraft.report.records import PhaseRecord, RunReport
-from kgraft.report.table import HEADINGS, UNKNOWN, row_cells
+from kgraft.report.table import UNKNOWN, table_cells
 
 
 def to_markdown(report: RunReport) -> str:
@@ -33,7 +33,8 @@ def to_markdown(report: RunReport) -> str:
 
 
 def _models(report: RunReport) -> str:
-    table = _table(HEADINGS, [row_cells(row) for row in report.models])
+    headings, *cells = table_cells(report.models)
+    table = _table(headings, cells)
     notes = [
         "Size and latency of teacher and student are those of a float32 TFLite file; latency is "
         "the median of one image in LiteRT on one thread of the machine the run was made on."

@@ -21,6 +21,8 @@ class ModelRow:
         macs: multiply-adds for one image.
         bytes: size on disk; of teacher and student, as a float32 TFLite file.
         latency_ms: median milliseconds for one image in LiteRT on one thread.
+        accuracy_among: where the test set has fewer classes than the model logits, the accuracy
+            when only the logits of those classes count, 0..1.
     """
 
     name: str
@@ -30,6 +32,7 @@ class ModelRow:
     macs: int | None = None
     bytes: int | None = None
     latency_ms: float | None = None
+    accuracy_among: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from kgraft.report.records import ModelRow
 HEADINGS = (
     "model",
     "accuracy %",
+    "among classes %",
     "agreement %",
     "parameters",
     "MACs (M)",
@@ -25,10 +26,26 @@ def format_table(rows: Sequence[ModelRow]) -> str:
     Returns:
         Lines of aligned columns: the headings, a rule, one line per model; no newline at the end.
     """
-    cells = [HEADINGS, *(row_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]
+    cells = table_cells(rows)
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = [_aligned(line, widths) for line in cells]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def table_cells(rows: Sequence[ModelRow]) -> list[tuple[str, ...]]:
+    """Formats the figures of all models.
+
+    Args:
+        rows: the models.
+
+    Returns:
+        The headings and one line per model. The accuracy among the test set's classes is left out
+        where it is unknown for all, as it is where these are all the classes there are.
+    """
+    cells = [HEADINGS, *(row_cells(row) for row in rows)]
+    if all(row.accuracy_among is None for row in rows):
+        return [(*line[:2], *line[3:]) for line in cells]
+    return cells
 
 
 def row_cells(row: ModelRow) -> tuple[str, ...]:
@@ -44,6 +61,7 @@ def row_cells(row: ModelRow) -> tuple[str, ...]:
     return (
         row.name,
         _number(row.accuracy, 100, ".2f"),
+        _number(row.accuracy_among, 100, ".2f"),
         _number(row.agreement, 100, ".2f"),
         _number(row.parameters, 1, ",.0f"),
         _number(row.macs, 1e-6, ",.1f"),

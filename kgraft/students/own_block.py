@@ -3,7 +3,14 @@
 import numpy as np
 
 from kgraft.errors import KgraftError
-from kgraft.graph import Chain, Graph, clone_graph, run_calls, without_training_layers
+from kgraft.graph import (
+    Chain,
+    Graph,
+    clone_graph,
+    run_calls,
+    synchronize_statistics,
+    without_training_layers,
+)
 from kgraft.students.block import StudentBlock, make_adapter, set_adapter_matrix
 from kgraft.students.ridge import fit_adapter
 from kgraft.students.thin_block import ADAPTER_RIDGE, Activations, affordable_views
@@ -26,6 +33,7 @@ def own_block(
     """
     block, piece = chain.blocks[index], own.blocks[index].graph
     body = clone_graph(without_training_layers(piece), trainable=True)
+    synchronize_statistics(body)
     entry = exit_ = None
     if body.input_shape[-1] != block.graph.input_shape[-1]:
         shape = block.graph.input_shape

@@ -12,6 +12,7 @@ from kgraft.graph import (
     Graph,
     clone_graph,
     fold_batch_norm,
+    synchronize_statistics,
     without_training_layers,
 )
 from kgraft.students.block import StudentBlock, make_adapter, set_adapter_matrix
@@ -69,6 +70,7 @@ def random_thin_block(
         The block; its BatchNorms train on batch statistics, synchronised over replicas.
     """
     full = clone_graph(without_training_layers(block.graph), trainable=True)
+    synchronize_statistics(full)
     groups = channel_groups(full)
     plan = plan_widths(
         groups,

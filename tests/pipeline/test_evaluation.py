@@ -59,3 +59,14 @@ def test_test_images_that_cannot_be_read_are_counted(folder):
     # Sub-folders in the order of their names: blue, green, red, yellow.
     assert labels.tolist() == [3] * 3 + [2] * 4 + [1] * 4 + [0] * 4
     assert [entry.what for entry in skipped] == ["test image"] and "02.png" in skipped[0].why
+
+
+def test_accuracy_among_the_classes_that_are_there():
+    # Logit 2 is the largest, but the test set has classes 0 and 1 only.
+    batch = [(ZEROS, np.array([1, 1, 0]))]
+    present = np.array([0, 1])
+    found = judge(
+        {"teacher": constant(0, 1, 2)}, iter(batch), preprocessing="none", present=present
+    )
+    assert found["teacher"].accuracy == 0
+    assert found["teacher"].among == pytest.approx(2 / 3)

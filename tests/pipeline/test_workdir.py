@@ -1,3 +1,5 @@
+import pathlib
+
 import keras
 import pytest
 
@@ -6,34 +8,38 @@ from kgraft.pipeline.workdir import check_workdir, save_model, start_workdir
 
 
 def test_checking_makes_nothing(tmp_path):
-    path = check_workdir(str(tmp_path / "deep" / "run"), resume=False)
-    assert path == tmp_path / "deep" / "run"
+    path = tmp_path / "deep" / "run"
+    check_workdir(path, resume=False)
     assert not list(tmp_path.iterdir())
     start_workdir(path)
     assert path.is_dir() and not list(path.iterdir())
 
 
 def test_an_empty_folder_may_be_used(tmp_path):
-    assert check_workdir(str(tmp_path), resume=False) == tmp_path
+    check_workdir(tmp_path, resume=False)
+    start_workdir(tmp_path)
+    assert tmp_path.is_dir()
 
 
 def test_a_relative_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    start_workdir(check_workdir("run", resume=False))
+    check_workdir(pathlib.Path("run"), resume=False)
+    start_workdir(pathlib.Path("run"))
     assert (tmp_path / "run").is_dir()
 
 
 def test_files_in_it_are_let_be_to_resume(tmp_path):
     (tmp_path / "report.json").write_text("{}")
-    assert check_workdir(str(tmp_path), resume=True) == tmp_path
+    check_workdir(tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     with pytest.raises(KgraftError, match="--resume to go on with the run that was stopped"):
-        check_workdir(str(tmp_path), resume=False)
+        check_workdir(tmp_path, resume=False)
 
 
 @pytest.mark.parametrize("path", ["/proc/kgraft", "/proc/kgraft/run"])
 def test_a_folder_that_cannot_be_written_to(path):
     with pytest.raises(KgraftError, match="must be a folder that can be written to; /proc/kgraft"):
-        check_workdir(path, resume=False)
+        check_workdir(pathlib.Path(path), resume=False)
 
 
 def test_a_folder_that_turns_unwritable(tmp_path):

@@ -26,3 +26,11 @@ def test_nought_is_a_figure_and_none_is_not():
 
 def test_a_table_of_no_models_has_headings():
     assert len(format_table([]).splitlines()) == 2
+
+
+def test_the_accuracy_among_classes_is_shown_where_it_is_known():
+    rows = [ModelRow("teacher", accuracy=0.681, accuracy_among=0.974), ModelRow("student")]
+    head, _, teacher, student = format_table(rows).splitlines()
+    assert "among classes %" in head
+    assert "97.40" in teacher and student.split() == ["student", *"-------"]
+    assert "among" not in format_table([ModelRow("teacher", accuracy=0.681)])
