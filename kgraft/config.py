@@ -124,7 +124,7 @@ class DataConfig:
         seed: seed of the draw, the views and the training order.
         augment: name of the augmentation.
         views: training views per image.
-        heldout_views: held-out views per image, never trained on.
+        heldout_views: held-out views per image, never trained on; 512 views in all at most.
         resize: `none`, `crop` (scaled to cover the size, centre crop), or `auto`: `crop` where the
             images of the source differ in size.
         on_corrupt: `skip` an unreadable image (counted, another one drawn) or `stop`.

@@ -1,5 +1,6 @@
 """Chains and student blocks made of the small models."""
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -22,10 +23,14 @@ def chain_of(model: keras.Model, blocks: int = 4) -> Chain:
 
 def teacher_activations(chain: Chain, count: int = 16) -> Callable[[int, int], np.ndarray]:
     """The chain's activations on random images, as a recipe asks for them."""
-    values = [images(count, chain.graph.input_shape[1:], seed=1)]
-    for block in chain.blocks:
-        values.append(np.asarray(block.graph(values[-1])))
-    return lambda position, views: values[position][:views]
+
+    @functools.cache
+    def activations(position: int) -> np.ndarray:
+        if position == 0:
+            return images(count, chain.graph.input_shape[1:], seed=1)
+        return np.asarray(chain.blocks[position - 1].graph(activations(position - 1)))
+
+    return lambda position, views: activations(position)[:views]
 
 
 def student_of(

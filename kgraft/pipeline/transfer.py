@@ -23,6 +23,8 @@ from kgraft.graph import Graph
 Size = tuple[int, int, int]
 # With --augment=none there is one view an image, so every eighth image is held out instead.
 _HELDOUT_SHARE = 8
+# Held-out views are run about nine times a phase; more would cost much and choose no better.
+_HELDOUT_MOST = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +99,16 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
         train, held, note = _split(images.images)
         return Transfer(images, size, resize, make(train, views=1), make(held, views=1), note)
     views = make(images.images, views=config.views)
-    heldout = make(images.images, views=config.heldout_views, first_view=config.views)
-    note = f"{config.heldout_views} further views of each transfer image"
+    chosen = _spread(images.images, max(1, _HELDOUT_MOST // config.heldout_views))
+    heldout = make(chosen, views=config.heldout_views, first_view=config.views)
+    note = f"{config.heldout_views} further views of each of {len(chosen)} transfer images"
     return Transfer(images, size, resize, views, heldout, note)
+
+
+def _spread(images: tuple[np.ndarray, ...], most: int) -> tuple[np.ndarray, ...]:
+    """Picks images evenly over all."""
+    rows = np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)
+    return tuple(images[row] for row in rows)
 
 
 def _split(images: tuple[np.ndarray, ...]) -> tuple[tuple, tuple, str]:

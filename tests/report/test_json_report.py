@@ -21,7 +21,7 @@ def test_the_schema_programs_rely_on(report):
         "macs": 313_500_000,
         "bytes": 59_939_000,
         "latency_ms": 8.282,
-            "accuracy_among": None,
+        "accuracy_among": None,
     }
     assert found["phases"][0]["blocks"] == [3, 4]
     assert found["transfer"]["images"] == 100 and found["transfer"]["sha256"] == "ab12"

@@ -12,7 +12,10 @@ WIDTH = 4
 
 
 def _residual(x, name):
-    return kl.Add(name=name)([x, conv(conv_norm_relu(x, WIDTH, name=f"{name}_a"), WIDTH, name=f"{name}_b")])
+    return kl.Add(name=name)([
+        x,
+        conv(conv_norm_relu(x, WIDTH, name=f"{name}_a"), WIDTH, name=f"{name}_b"),
+    ])
 
 
 def _branches(x, name):
@@ -27,7 +30,10 @@ def _filtered(x, name):
 
 def _gated(x, name):
     gate = kl.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
-    return kl.Multiply(name=name)([x, conv(gate, WIDTH, 1, name=f"{name}_gate", activation="sigmoid")])
+    return kl.Multiply(name=name)([
+        x,
+        conv(gate, WIDTH, 1, name=f"{name}_gate", activation="sigmoid"),
+    ])
 
 
 def _nested(x, name):

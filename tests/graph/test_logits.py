@@ -1,0 +1,146 @@
+"""Logits of teachers that end in every kind of softmax, and in none."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+from small_models import SHAPE, assert_close, conv, ends_with, images, state, trained
+
+from kgraft.errors import KgraftError
+from kgraft.graph import as_model, logits_graph, trace_model
+
+
+def softmax(logits):
+    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponents / exponents.sum(axis=-1, keepdims=True)
+
+
+def nested_head(layer):
+    inside = keras.Input((8,))
+    return keras.Model(inside, layer(inside), name="head")
+
+
+ENDINGS = {
+    "activation of the last layer": (
+        lambda: [kl.Dense(5, activation="softmax", name="out")],
+        "softmax of 'out' taken off",
+    ),
+    "activation layer": (
+        lambda: [kl.Dense(5, name="out"), kl.Activation("softmax", name="soft")],
+        "softmax 'soft' taken off",
+    ),
+    "softmax layer": (
+        lambda: [kl.Dense(5, name="out"), kl.Softmax(name="soft")],
+        "softmax 'soft' taken off",
+    ),
+    "softmax layer, then reshaped": (
+        lambda: [
+            kl.Dense(5, name="out"),
+            kl.Reshape((1, 5), name="row"),
+            kl.Softmax(name="soft"),
+            kl.Flatten(name="flat"),
+            kl.Dropout(0.5),
+        ],
+        "softmax 'soft' taken off",
+    ),
+    "nested head": (
+        lambda: [nested_head(kl.Dense(5, activation="softmax", name="out"))],
+        "softmax of 'head/out' taken off",
+    ),
+    "convolution, then flattened": (
+        lambda: [
+            kl.Reshape((1, 1, 8)),
+            kl.Conv2D(5, 1, activation="softmax", name="out"),
+            kl.Flatten(),
+        ],
+        "softmax of 'out' taken off",
+    ),
+}
+
+
+@pytest.mark.parametrize("outputs", ["auto", "probabilities"])
+@pytest.mark.parametrize(("layers", "done"), ENDINGS.values(), ids=ENDINGS)
+def test_softmax_is_taken_off(layers, done, outputs):
+    model = ends_with(*layers())
+    x = images()
+    before = state(*model.variables)
+    probabilities = np.asarray(model(x, training=False))
+    graph, note = logits_graph(trace_model(model), outputs)
+    assert note == done
+    logits = np.asarray(graph(x))
+    assert logits.min() < 0
+    assert_close(softmax(logits), probabilities)
+    np.testing.assert_array_equal(model(x, training=False), probabilities)
+    for old, new in zip(before, state(*model.variables), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_softmax_operation_is_taken_off():
+    inner = ends_with(kl.Dense(5, name="out"))
+    model = keras.Model(inner.inputs, keras.ops.softmax(inner.outputs[0]))
+    graph, note = logits_graph(trace_model(model))
+    assert note.startswith("softmax 'softmax")
+    np.testing.assert_array_equal(graph(images()), inner(images(), training=False))
+
+
+def test_logits_graph_becomes_a_model(tmp_path):
+    model = ends_with(kl.Dense(5, activation="softmax", name="out"))
+    graph, _ = logits_graph(trace_model(model))
+    as_model(graph, name="logits").save(tmp_path / "logits.keras")
+    loaded = keras.models.load_model(tmp_path / "logits.keras")
+    np.testing.assert_array_equal(loaded(images(), training=False), graph(images()))
+
+
+def test_logits_stay(small_teacher):
+    graph = trace_model(small_teacher)
+    assert logits_graph(graph) == (graph, "the output is logits")
+
+
+def test_outputs_may_be_declared_logits():
+    graph = trace_model(ends_with(kl.Dense(5, activation="softmax")))
+    assert logits_graph(graph, "logits") == (graph, "the output is taken as logits, as told")
+
+
+class Normalised(kl.Layer):
+    """Probabilities by other means than a softmax."""
+
+    def call(self, x):
+        x = keras.ops.square(x) + 0.1
+        return x / keras.ops.sum(x, axis=-1, keepdims=True)
+
+
+def test_probabilities_without_a_softmax_are_refused_with_what_to_do():
+    graph = trace_model(ends_with(kl.Dense(5), Normalised(name="squares")))
+    with pytest.raises(KgraftError) as error:
+        logits_graph(graph)
+    assert str(error.value) == (
+        "the teacher's output (made by 'squares') looks like probabilities, but no softmax was "
+        "found to take off: give --teacher_outputs=probabilities (their logarithm is used) or "
+        "--teacher_outputs=logits"
+    )
+
+
+def test_logarithm_of_declared_probabilities():
+    model = ends_with(kl.Dense(5), Normalised(name="squares"))
+    graph, note = logits_graph(trace_model(model), "probabilities")
+    assert note == "logits are the logarithm of the probabilities"
+    x = images()
+    np.testing.assert_allclose(graph(x), np.log(model(x, training=False)), rtol=1e-5)
+    assert graph.output_shape == (None, 5)
+
+
+def test_logarithm_round_trips(tmp_path):
+    graph, _ = logits_graph(trace_model(ends_with(kl.Dense(5, "sigmoid"))), "probabilities")
+    as_model(graph, name="m").save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded(images()), graph(images()))
+
+
+def test_other_outputs_are_refused():
+    image = keras.Input(SHAPE)
+    graph = trace_model(trained(keras.Model(image, conv(image, 4, name="conv"))))
+    with pytest.raises(KgraftError) as error:
+        logits_graph(graph)
+    assert str(error.value) == (
+        "expected a teacher whose output is [batch, classes]; got (None, 12, 12, 4)"
+    )
