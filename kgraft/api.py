@@ -8,12 +8,13 @@ import keras
 
 from kgraft.config import RunConfig
 from kgraft.data import write_transfer_list
+from kgraft.errors import KgraftError
 from kgraft.export import check_verified
 from kgraft.grafting import fuse, is_chief, make_strategy
 from kgraft.pipeline.delivery import deliver, make_report
 from kgraft.pipeline.job import fill_banks, make_blocks, open_job
 from kgraft.pipeline.stopwatch import Stopwatch
-from kgraft.pipeline.training import train_student
+from kgraft.pipeline.training import open_checkpoints, train_student
 from kgraft.pipeline.workdir import check_workdir, start_workdir
 from kgraft.report import RunReport, format_table, write_report
 
@@ -57,6 +58,10 @@ def distill(
         KgraftError: the input cannot be worked with, training diverged, or an exported file failed
             its verification (the report is written all the same).
     """
+    if config is not None and flags:
+        raise KgraftError(
+            f"give a config or settings by name, not both; got {', '.join(flags)} too"
+        )
     if config is None:
         if teacher_model is not None:
             flags.setdefault("teacher", teacher_model.name)
@@ -69,13 +74,21 @@ def distill(
         check_workdir(workdir, resume=config.resume)
     with strategy.scope():
         job = open_job(config, watch, teacher_model)
+        checkpoints = open_checkpoints(job, config, workdir, writes=chief)
         if chief:
             start_workdir(workdir)
             write_transfer_list(job.transfer.images, workdir / "transfer.json")
         banks = fill_banks(job, config, watch)
         student = make_blocks(job, config, banks[0], watch)
     results = train_student(
-        job, student, config, banks=banks, strategy=strategy, workdir=workdir, watch=watch
+        job,
+        student,
+        config,
+        banks=banks,
+        strategy=strategy,
+        checkpoints=checkpoints,
+        workdir=workdir,
+        watch=watch,
     )
     if not chief:
         return None

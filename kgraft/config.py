@@ -35,6 +35,11 @@ def _at_least(flag: str, value: float | None, low: float) -> None:
         raise KgraftError(f"--{flag} must be at least {low}; got {value}")
 
 
+def _whole(flag: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise KgraftError(f"--{flag} must be a whole number; got {value!r}")
+
+
 def _above_zero(flag: str, value: float) -> None:
     if not value > 0:
         raise KgraftError(f"--{flag} must be above 0; got {value}")
@@ -159,6 +164,8 @@ class DataConfig:
                 "give --shots (images a class) or --images (in all) and leave the other at none; "
                 f"got --shots={self.shots or 'none'} and --images={self.images or 'none'}"
             )
+        for flag in ("shots", "images", "views", "heldout_views", "seed"):
+            _whole(flag, getattr(self, flag))
         _at_least("shots", self.shots, 1)
         _at_least("images", self.images, 1)
         _at_least("seed", self.seed, 0)
@@ -235,6 +242,8 @@ class ExportConfig:
     def __post_init__(self) -> None:
         for name in self.formats:
             _one_of("formats", name, FORMATS)
+        if len(set(self.formats)) < len(self.formats):
+            raise KgraftError(f"--formats must name each format once; got {','.join(self.formats)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,8 +287,7 @@ class RunConfig:
             for field in dataclasses.fields(config):
                 flag = names.get(field.name, field.name)
                 if flag in flags:
-                    value = flags.pop(flag)
-                    values[field.name] = tuple(value) if isinstance(value, list) else value
+                    values[field.name] = _as_field(flags.pop(flag), field.type)
                 elif field.default is dataclasses.MISSING:
                     raise KgraftError(f"{flag} is missing: it has no default")
             made[section] = config(**values)
@@ -290,6 +298,17 @@ class RunConfig:
                 "kgraft-distill, see its --help"
             )
         return cls(**made, **own)
+
+
+def _as_field(value: Any, kind: Any) -> Any:
+    """Takes what a flag would: `"a,b"` or a list for a tuple, one number for both stages."""
+    if "tuple" not in str(kind):
+        return value
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",")) if value else ()
+    if "tuple[int, int]" in str(kind) and isinstance(value, int):
+        return (value, value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 _SECTIONS: dict[str, type] = {

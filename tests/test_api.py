@@ -102,7 +102,7 @@ def test_a_subclassed_model_is_refused_before_anything_is_written(dataset, tmp_p
         def call(self, image):
             return keras.ops.mean(image, axis=(1, 2))
 
-    with pytest.raises(KgraftError, match="expected a Keras functional"):
+    with pytest.raises(KgraftError, match="expected a functional model"):
         distill(teacher_model=Hidden(), dataset=dataset, workdir=str(tmp_path / "run"), **QUICK)
     assert not (tmp_path / "run").exists()
 

@@ -9,8 +9,9 @@ from kgraft.config import RunConfig
 ABOUT = (
     "Distills a small student from a trained Keras model with a few unlabelled images, by "
     "progressive network grafting, and writes it as Keras, SavedModel and TFLite files, each "
-    "verified. Start with --flagfile=configs/fashion_mnist.flags: its teacher and images are in "
-    "this package."
+    "verified. Try it with --teacher=embedded:fashion_mnist --dataset=embedded:fashion_mnist "
+    "--eval_dataset=embedded:fashion_mnist, or from a checkout with "
+    "--flagfile=configs/fashion_mnist.flags."
 )
 
 

@@ -54,11 +54,12 @@ IMAGES = Section(
         "--shots",
         "seed": "seed of the draw, the views and the training order",
         "augment": f"augmentation of the views: {_either(config.AUGMENTATIONS)}",
-        "views": "training views per image",
-        "heldout_views": "held-out views per image, never trained on",
-        "resize": f"fit images to the teacher's size: {_either(config.RESIZES)}; auto is crop for "
-        "folders and none for the rest",
-        "on_corrupt": f"unreadable images: {_either(config.ON_CORRUPT)}; skip draws another one",
+        "views": "training views per image; always one with --augment=none",
+        "heldout_views": "held-out views per image, never trained on; 512 in all at most",
+        "resize": f"fit images to the teacher's size: {_either(config.RESIZES)}; auto is crop "
+        "where sizes differ, else none",
+        "on_corrupt": f"unreadable transfer images: {_either(config.ON_CORRUPT)}; skip draws "
+        "another one",
     },
 )
 

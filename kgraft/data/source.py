@@ -97,6 +97,11 @@ class Source(abc.ABC):
             return len(self.class_names)
         return None if self.labels is None else int(self.labels.max(initial=-1)) + 1
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are labels; tells without reading them where the description says so."""
+        return self.class_names is not None or self.labels is not None
+
     def class_name(self, label: int) -> str:
         """Returns the name of a class, or its number where the data has no names."""
         return self.class_names[label] if self.class_names is not None else str(label)

@@ -77,6 +77,11 @@ class TfdsSource(Source):
             for index in range(piece.skip, piece.skip + piece.take)
         )
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the description has a label feature; reads nothing."""
+        return self._label_key is not None
+
     @functools.cached_property
     def labels(self) -> np.ndarray | None:
         """Class of each image, int64 `[images]`; None for a set without labels."""

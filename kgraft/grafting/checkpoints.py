@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,7 @@ def load_block_weights(path: Path, student: Student, blocks: Sequence[int]) -> N
     try:
         with np.load(path) as file:
             weights = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise KgraftError(f"cannot read the checkpoint {path}: {error}") from None
     for name in sorted(variables.keys() | weights.keys()):
         expected = tuple(variables[name].shape) if name in variables else None

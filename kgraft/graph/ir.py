@@ -75,18 +75,19 @@ class Call:
     def run(self, values: Mapping[str, Any], training: bool | None) -> list[Any]:
         """Applies the operation to `values` and returns its outputs in order.
 
-        A `training` baked into the model wins over the argument: a backbone that its author froze
-        with `training=False` stays frozen. None leaves `training` to Keras.
+        At inference everything runs as at inference, as Keras does it. In training, what the
+        model's author froze with a baked-in `training=False` stays frozen. None leaves `training`
+        as it is in the model.
         """
 
         def fill(leaf: Any) -> Any:
             return values[leaf.value] if isinstance(leaf, Ref) else leaf
 
         args, kwargs = tree.map_structure(fill, (self.args, dict(self.kwargs)))
-        if kwargs.get("training") is None:
-            kwargs.pop("training", None)
-            if training is not None and getattr(self.op, "_call_has_training_arg", False):
-                kwargs["training"] = training
+        baked = kwargs.pop("training", None)
+        wanted = baked if training is None else training and baked is not False
+        if wanted is not None and getattr(self.op, "_call_has_training_arg", False):
+            kwargs["training"] = wanted
         return tree.flatten(self.op(*args, **kwargs))
 
 
@@ -111,7 +112,8 @@ class Graph:
 
         Args:
             x: tensor that fits `input_shape`.
-            training: passed to every layer that takes it, unless the model has baked in its own.
+            training: passed to every layer that takes it; layers that the model's author froze
+                stay frozen.
 
         Returns:
             The tensor named `output`.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -133,7 +134,7 @@ def make_report(
             "heldout": f"{len(job.transfer.heldout)}: {job.transfer.heldout_note}",
         },
         seconds=dict(watch.seconds),
-        flags=config.to_dict(),
+        flags=_resolved(job, config),
         versions=versions(),
         seeds={"draw, views, weights and training order": config.data.seed},
         adapters_left=tuple(
@@ -145,6 +146,14 @@ def make_report(
         evaluation=f"{_evaluated_on(job)}; teacher: {job.teacher.logits_note}",
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def _resolved(job: Job, config: RunConfig) -> dict[str, Any]:
+    """The settings with what `auto` and a count of blocks came to."""
+    flags = config.to_dict()
+    flags["teacher"] |= {"preprocess": job.teacher.preprocess, "cuts": list(job.chain.cuts)}
+    flags["data"]["resize"] = job.transfer.resize
+    return flags
 
 
 def _measure(

@@ -183,7 +183,11 @@ def measure_files(
         except KgraftError as error:
             skipped.append(Skipped(f"bytes and milliseconds of the {name}", str(error)))
     contents |= {f.name: f.path for f in usable if pathlib.Path(f.path).suffix == ".tflite"}
-    return sizes, measure_latencies(contents)
+    try:
+        return sizes, measure_latencies(contents)
+    except KgraftError as error:
+        skipped.append(Skipped("milliseconds", str(error)))
+        return sizes, {}
 
 
 def model_rows(

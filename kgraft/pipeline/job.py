@@ -69,7 +69,9 @@ def open_job(config: RunConfig, watch: Stopwatch, model: keras.Model | None = No
     """
     with watch.part("teacher", f"opening the teacher {config.teacher.source}"):
         teacher = open_teacher(config.teacher, model)
-        own = open_own_student(config.student, teacher)
+        # Fresh weights, here and later, come from Keras's global generators.
+        keras.utils.set_random_seed(config.data.seed)
+        own = open_own_student(config.student, teacher, seed=config.data.seed)
         if own is not None:
             check_own(teacher.chain, own)
         graph = teacher.chain.graph
@@ -134,7 +136,6 @@ def make_blocks(
         rows = np.linspace(0, len(bank) - 1, min(count, len(bank))).astype(int)
         return bank.activation(position, rows)
 
-    # Fresh weights come from Keras's global generators.
     keras.utils.set_random_seed(config.data.seed)
     start = Start(config.student.start, activations, config.data.seed)
     with watch.part("student", f"making the student blocks, start: {config.student.start}"):

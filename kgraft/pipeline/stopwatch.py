@@ -6,6 +6,11 @@ import time
 from collections.abc import Iterator
 
 
+def tell(what: str) -> None:
+    """Writes one line to stderr."""
+    print(f"kgraft: {what}", file=sys.stderr, flush=True)
+
+
 class Stopwatch:
     """Times the parts of a run.
 
@@ -24,7 +29,7 @@ class Stopwatch:
             name: key in `seconds`.
             what: what to tell the user.
         """
-        print(f"kgraft: {what}", file=sys.stderr, flush=True)
+        tell(what)
         began = time.monotonic()
         try:
             yield

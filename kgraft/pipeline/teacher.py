@@ -19,7 +19,7 @@ from kgraft.graph import (
     trace_model,
 )
 from kgraft.students import parse_recipe
-from kgraft.zoo import load_teacher
+from kgraft.zoo import check_model, load_teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +60,13 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
         loaded = load_teacher(config.source, preprocess=config.preprocess)
         model, preprocess = loaded.model, loaded.preprocess
     else:
+        model = check_model(model, "the loaded teacher")
         preprocess = "none" if config.preprocess == "auto" else config.preprocess
     graph, note = logits_graph(trace_model(model), config.outputs)
     return OpenedTeacher(split_chain(graph, _cuts(graph, config.cuts)), preprocess, note)
 
 
-def open_own_student(config: StudentConfig, teacher: OpenedTeacher) -> Chain | None:
+def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int) -> Chain | None:
     """Loads a user's own student and cuts it; None where `config.source` is a recipe.
 
     Raises:
@@ -79,7 +80,9 @@ def open_own_student(config: StudentConfig, teacher: OpenedTeacher) -> Chain | N
             )
         return None
     try:
-        model = load_teacher(config.source, classes=teacher.classes, pretrained=False).model
+        model = load_teacher(
+            config.source, classes=teacher.classes, pretrained=False, seed=seed
+        ).model
     except KgraftError as error:
         raise KgraftError(
             f"--student must be width:RATIO, keep or a Keras model; {config.source!r} is no "

@@ -1,7 +1,10 @@
 """The graft schedule carried out for a job."""
 
+import hashlib
 import pathlib
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kgraft.config import RunConfig
@@ -27,8 +30,38 @@ SELECTION_RULES = {
     "last": "the weights after the last step of each phase",
 }
 
-# Settings that no weight depends on: a stopped run may go on with another test set.
-_REPORT_ONLY = ("eval_dataset", "eval_split", "eval_data_dir", "labels")
+# Settings no weight depends on, or only through the images drawn, which are in the key themselves:
+# a stopped run may go on with another test set, less cache or a moved data folder.
+_FREE = {
+    "data": (
+        "eval_dataset",
+        "eval_split",
+        "eval_data_dir",
+        "labels",
+        "data_dir",
+        "manual_dir",
+        "download",
+        "on_corrupt",
+    ),
+    "train": ("cache_mb", "strategy"),
+}
+
+
+def open_checkpoints(
+    job: Job, config: RunConfig, workdir: pathlib.Path, *, writes: bool
+) -> Checkpoints:
+    """Opens the checkpoints of a run, before it writes anything.
+
+    Args:
+        job: the input of the run.
+        config: the settings.
+        workdir: the work folder.
+        writes: whether this process writes them.
+
+    Raises:
+        KgraftError: those in the work folder are of another run.
+    """
+    return Checkpoints(workdir / "checkpoints", _depends(job, config), writes=writes)
 
 
 def train_student(
@@ -38,6 +71,7 @@ def train_student(
     *,
     banks: tuple[ViewBank, ViewBank],
     strategy: tf.distribute.Strategy,
+    checkpoints: Checkpoints,
     workdir: pathlib.Path,
     watch: Stopwatch,
 ) -> tuple[PhaseResult, ...]:
@@ -49,20 +83,17 @@ def train_student(
         config: the settings.
         banks: training and held-out views.
         strategy: the strategy the student was made under.
-        workdir: where checkpoints and TensorBoard scalars go.
+        checkpoints: where finished phases are kept.
+        workdir: where TensorBoard scalars go.
         watch: times the part.
 
     Returns:
         What each phase did.
 
     Raises:
-        KgraftError: training diverged, or the checkpoints are of another run.
+        KgraftError: training diverged.
     """
     chief = is_chief(strategy)
-    settings = config.to_dict()
-    depends = {part: settings[part] for part in ("teacher", "student", "data", "train")}
-    depends["data"] = {k: v for k, v in settings["data"].items() if k not in _REPORT_ONLY}
-    checkpoints = Checkpoints(workdir / "checkpoints", depends, writes=chief)
     board = TensorBoardLog(workdir / "tensorboard")
     listeners: list[OnProgress] = [ProgressLine(job.phases), board] if chief else []
     replicas = strategy.num_replicas_in_sync
@@ -84,3 +115,19 @@ def train_student(
             )
         finally:
             board.close()
+
+
+def _depends(job: Job, config: RunConfig) -> dict[str, Any]:
+    """What the weights of a run depend on: settings, images and the teacher's own weights."""
+    settings = config.to_dict()
+    depends = {
+        part: {k: v for k, v in settings[part].items() if k not in _FREE.get(part, ())}
+        for part in ("teacher", "student", "data", "train")
+    }
+    weights = hashlib.sha256()
+    for variable in job.chain.graph.variables:
+        weights.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    views = hashlib.sha256(job.transfer.views.tobytes())
+    views.update(job.transfer.heldout.tobytes())
+    hashes = {"views_sha256": views.hexdigest(), "teacher_sha256": weights.hexdigest()}
+    return {**depends, **hashes}

@@ -19,6 +19,7 @@ from kgraft.data import (
 )
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
+from kgraft.pipeline.stopwatch import tell
 
 Size = tuple[int, int, int]
 # With --augment=none there is one view an image, so every eighth image is held out instead.
@@ -124,13 +125,14 @@ def _split(images: tuple[np.ndarray, ...]) -> tuple[tuple, tuple, str]:
 
 
 def open_test_set(config: DataConfig, teacher: Graph) -> TestSet | None:
-    """Opens the test set without reading an image; None where none is given.
+    """Opens the test set; None where none is given. What is in memory anyway is not looked at.
 
     Raises:
-        KgraftError: the source is not as expected or has no labels.
+        KgraftError: the source is not as expected, has no labels or is the transfer set.
     """
     if not config.eval_dataset:
         return None
+    _check_apart(config)
     source = open_source(
         config.eval_dataset,
         split=config.eval_split,
@@ -139,7 +141,7 @@ def open_test_set(config: DataConfig, teacher: Graph) -> TestSet | None:
         download=config.download,
         channels=teacher.input_shape[-1] or 3,
     )
-    if source.class_count is None:
+    if not source.has_labels:
         raise KgraftError(
             f"--eval_dataset={config.eval_dataset} has no labels to report accuracy by: give a "
             "labelled test set, or none"
@@ -196,6 +198,17 @@ def present_classes(test: TestSet | None, names: tuple[str, ...] | None) -> np.n
     return found if len(found) < len(names) else None
 
 
+def _check_apart(config: DataConfig) -> None:
+    """Refuses a test set that the transfer images are drawn from."""
+    same_split = config.split == config.eval_split or config.dataset.startswith("folder:")
+    same_folder = config.eval_data_dir in (None, config.data_dir)
+    if config.dataset == config.eval_dataset and same_split and same_folder:
+        raise KgraftError(
+            f"--eval_dataset={config.eval_dataset} is the set the transfer images are drawn from: "
+            "give a test set apart from it (for tfds: and npz: another --eval_split), or none"
+        )
+
+
 def _size(teacher: Graph, source: Source) -> Size:
     height, width, channels = teacher.input_shape[1:]
     shape = source.image_shape
@@ -241,7 +254,16 @@ def class_names(
                 f"one a line; it has {len(names)}"
             )
         return names
-    for found in (transfer.class_names, test.source.class_names if test else None):
+    sources = {config.dataset: transfer.class_names}
+    if test is not None:
+        sources.setdefault(config.eval_dataset or "", test.source.class_names)
+    for source, found in sources.items():
         if found is not None and len(found) == classes:
+            if source.startswith("folder:"):
+                tell(
+                    f"taking the names of the logits from the sub-folders of {source}, in the "
+                    f"order of their names ({found[0]}, ...); where the teacher's "
+                    "order is another, give --labels=FILE"
+                )
             return tuple(found)
     return None

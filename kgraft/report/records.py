@@ -44,7 +44,7 @@ class PhaseRecord:
         blocks: numbers of the blocks in its span.
         steps: updates made.
         seconds: wall time.
-        loss_start, loss_end: training loss of the first and the last update.
+        loss_start, loss_end: training loss of the first update, and mean of the last ten.
         heldout_loss_start, heldout_loss_end: held-out loss before, and of the kept weights.
         heldout_agreement_start, heldout_agreement_end: agreement with the teacher there, 0..1.
         kept_step: after how many updates the kept weights were reached; 0 for the start's.

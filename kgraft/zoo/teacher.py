@@ -38,6 +38,7 @@ def load_teacher(
     preprocess: str = "auto",
     classes: int | None = None,
     pretrained: bool = True,
+    seed: int = 0,
 ) -> Teacher:
     """Loads a model.
 
@@ -48,6 +49,7 @@ def load_teacher(
         classes: number of logits for a network that is built; None for its usual number. A model
             from a file has its own.
         pretrained: whether `applications:` takes the ImageNet weights.
+        seed: seed of the fresh weights of `zoo:`.
 
     Returns:
         The teacher.
@@ -65,7 +67,7 @@ def load_teacher(
     kind, colon, name = source.partition(":")
     usual = "none"
     if kind == "zoo" and colon:
-        model = build(name, classes=classes)
+        model = build(name, classes=classes, seed=seed)
     elif kind == "applications" and colon:
         model, usual = load_application(name, classes=classes, pretrained=pretrained)
     else:

@@ -121,3 +121,14 @@ def test_several_inputs_or_outputs_are_refused():
     )
     with pytest.raises(KgraftError, match="expected a model with one output; 'fork' has 2"):
         trace_model(keras.Model(one, [kl.ReLU()(one), kl.ELU()(one)], name="fork"))
+
+
+def test_inference_is_inference_whatever_the_model_has_baked_in():
+    image = keras.Input(SHAPE)
+    x = kl.BatchNormalization(name="norm")(image, training=True)
+    model = keras.Model(image, kl.Dropout(0.5)(x, training=True))
+    graph, before = trace_model(model), state(*model.layers[1].weights)
+    found = graph(images())
+    np.testing.assert_array_equal(found, model(images(), training=False))
+    for weight, was in zip(model.layers[1].weights, before, strict=True):
+        np.testing.assert_array_equal(weight, was)

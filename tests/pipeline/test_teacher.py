@@ -33,13 +33,15 @@ def test_a_count_prefers_cuts_where_adapters_fold(world):
 
 def test_a_recipe_is_no_model(world):
     teacher = open_teacher(TeacherConfig(world.teacher, ("relu1",)))
-    assert open_own_student(StudentConfig("width:0.5"), teacher) is None
-    assert open_own_student(StudentConfig("keep", graft="0=width:0.5"), teacher) is None
+    assert open_own_student(StudentConfig("width:0.5"), teacher, seed=0) is None
+    assert open_own_student(StudentConfig("keep", graft="0=width:0.5"), teacher, seed=0) is None
     with pytest.raises(KgraftError, match=r"--student=width:0\.5 is a recipe"):
-        open_own_student(StudentConfig("width:0.5", ("first",)), teacher)
+        open_own_student(StudentConfig("width:0.5", ("first",)), teacher, seed=0)
 
 
 def test_a_student_of_the_users_own_is_cut_at_its_own_cuts(world):
     teacher = open_teacher(TeacherConfig(world.teacher, ("relu1", "relu2")))
-    own = open_own_student(StudentConfig(str(world.folder / "own.keras"), ("first",)), teacher)
+    own = open_own_student(
+        StudentConfig(str(world.folder / "own.keras"), ("first",)), teacher, seed=0
+    )
     assert own.cuts == ("first",) and own.graph.output_shape == (None, 4)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -63,7 +65,9 @@ def test_the_test_split_of_the_test_set(world, teacher):
     test = open_test_set(world.config(eval_dataset=world.npz).data, teacher)
     assert len(test.source) == 40 and test.resize == "none"
     train = world.config(eval_dataset=world.npz, eval_split="train").data
-    assert len(open_test_set(train, teacher).source) == 32
+    with pytest.raises(KgraftError, match="is the set the transfer images are drawn from"):
+        open_test_set(train, teacher)
+    assert len(open_test_set(dataclasses.replace(train, split="test"), teacher).source) == 32
 
 
 def test_names_of_logits(world, teacher, tmp_path):

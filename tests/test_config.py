@@ -1,0 +1,55 @@
+import pytest
+
+from kgraft.config import DataConfig, RunConfig, StudentConfig, TeacherConfig, TrainConfig
+from kgraft.errors import KgraftError
+
+NEEDED = {"teacher": "model.keras", "dataset": "folder:images"}
+
+
+def test_flags_become_fields():
+    config = RunConfig.from_flags(
+        **NEEDED, teacher_cuts="a, b", steps=5, formats="int8", graft="1-2", workdir="w", seed=3
+    )
+    assert config.teacher.cuts == ("a", "b")
+    assert config.train.steps == (5, 5)
+    assert config.export.formats == ("int8",)
+    assert (config.student.graft, config.workdir, config.data.seed) == ("1-2", "w", 3)
+
+
+def test_lists_become_tuples_and_counts_stay():
+    config = RunConfig.from_flags(**NEEDED, teacher_cuts=3, student_cuts=["a"], steps=[1, 2])
+    assert (config.teacher.cuts, config.student.cuts, config.train.steps) == (3, ("a",), (1, 2))
+
+
+def test_images_take_the_place_of_the_default_shots():
+    data = RunConfig.from_flags(**NEEDED, images=7).data
+    assert (data.shots, data.images) == (None, 7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dataset": "folder:x"}, "teacher is missing"),
+        ({**NEEDED, "stesp": 3}, "unknown settings: stesp"),
+        ({**NEEDED, "shots": 2.5}, "--shots must be a whole number; got 2.5"),
+        ({**NEEDED, "shots": 0}, "--shots must be at least 1; got 0"),
+        ({**NEEDED, "shots": 1, "images": 1}, "give --shots .* or --images"),
+        ({**NEEDED, "dataset": "images"}, "--dataset must be tfds:NAME, folder:PATH"),
+        ({**NEEDED, "formats": "int4"}, "--formats must be one of saved_model, float32"),
+        ({**NEEDED, "formats": "int8,int8"}, "--formats must name each format once"),
+        ({**NEEDED, "loss": "mae"}, "--loss must be one of normalized_mse, mse, kl; got 'mae'"),
+        ({**NEEDED, "block_rate": 0}, "--block_rate must be above 0; got 0"),
+        ({**NEEDED, "steps": -1}, "--steps must be at least 0; got -1"),
+    ],
+)
+def test_what_is_refused_and_why(flags, message):
+    with pytest.raises(KgraftError, match=message):
+        RunConfig.from_flags(**flags)
+
+
+def test_settings_as_plain_values():
+    config = RunConfig(TeacherConfig("m.keras"), DataConfig("npz:x.npz"))
+    settings = config.to_dict()
+    assert settings["teacher"]["source"] == "m.keras"
+    assert set(settings) == {"teacher", "data", "student", "train", "export", "workdir", "resume"}
+    assert (config.student, config.train) == (StudentConfig(), TrainConfig())
