@@ -18,6 +18,7 @@ from kgraft.graph import (
     split_chain,
     trace_model,
 )
+from kgraft.pipeline.stopwatch import tell
 from kgraft.students import parse_recipe
 from kgraft.zoo import check_model, load_teacher
 
@@ -58,6 +59,11 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
     """
     if model is None:
         loaded = load_teacher(config.source, preprocess=config.preprocess)
+        if config.preprocess == "auto" and config.source.endswith((".keras", ".h5")):
+            tell(
+                "feeding the teacher pixels 0..255 as they are; one that was trained on another "
+                "range needs --preprocess=unit, tf, torch or caffe"
+            )
         model, preprocess = loaded.model, loaded.preprocess
     else:
         model = check_model(model, "the loaded teacher")

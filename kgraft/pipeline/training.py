@@ -125,8 +125,10 @@ def _depends(job: Job, config: RunConfig) -> dict[str, Any]:
         for part in ("teacher", "student", "data", "train")
     }
     weights = hashlib.sha256()
-    for variable in job.chain.graph.variables:
-        weights.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    # Weights, not variables: a Dropout's random state differs from one load to the next.
+    for layer in job.chain.graph.layers:
+        for weight in layer.get_weights():
+            weights.update(np.ascontiguousarray(weight).tobytes())
     views = hashlib.sha256(job.transfer.views.tobytes())
     views.update(job.transfer.heldout.tobytes())
     hashes = {"views_sha256": views.hexdigest(), "teacher_sha256": weights.hexdigest()}

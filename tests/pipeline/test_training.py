@@ -1,0 +1,36 @@
+import keras
+from keras import layers as kl
+
+from kgraft.config import RunConfig
+from kgraft.pipeline.job import open_job
+from kgraft.pipeline.stopwatch import Stopwatch
+from kgraft.pipeline.training import open_checkpoints
+
+
+def saved_teacher(path, seed):
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((16, 16, 3))
+    x = kl.Conv2D(4, 3, activation="relu", name="conv")(image)
+    x = kl.Dropout(0.5)(kl.GlobalAveragePooling2D()(x))
+    keras.Model(image, kl.Dense(4)(x)).save(path)
+    return str(path)
+
+
+def checkpoints_of(world, teacher, workdir, **settings):
+    config = RunConfig.from_flags(
+        teacher=teacher, teacher_cuts="conv", graft="0", dataset=world.npz, shots=1, **settings
+    )
+    return open_checkpoints(open_job(config, Stopwatch()), config, workdir, writes=True)
+
+
+def test_what_a_resumed_run_must_share(world, tmp_path):
+    teacher = saved_teacher(tmp_path / "teacher.keras", seed=0)
+    first = checkpoints_of(world, teacher, tmp_path)
+    # A Dropout in the teacher draws another random state each time it is loaded.
+    again = checkpoints_of(world, teacher, tmp_path, cache_mb=1, strategy="one_device")
+    assert first._settings == again._settings
+    saved_teacher(tmp_path / "teacher.keras", seed=1)
+    other = checkpoints_of(world, teacher, tmp_path)
+    assert other._settings["teacher_sha256"] != first._settings["teacher_sha256"]
+    moved = checkpoints_of(world, teacher, tmp_path, seed=1)
+    assert moved._settings["views_sha256"] != first._settings["views_sha256"]
