@@ -3,6 +3,7 @@
 from kgraft.graph.build import as_model, clone_graph, clone_op, copy_weights, rebuild
 from kgraft.graph.chain import Block, Chain, split_chain
 from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts
+from kgraft.graph.frozen import frozen_chain, frozen_graph
 from kgraft.graph.ir import Call, Graph, Ref, concat, prune
 from kgraft.graph.logits import logits_graph
 from kgraft.graph.macs import count_macs, total_macs
@@ -31,6 +32,8 @@ __all__ = [
     "count_macs",
     "find_cuts",
     "fold_batch_norm",
+    "frozen_chain",
+    "frozen_graph",
     "logits_graph",
     "prune",
     "rebuild",

@@ -55,8 +55,13 @@ def run_calls(graph: Graph, entry: np.ndarray) -> Iterator[tuple[Call, dict[str,
 
 def _in_batches(call: Call, values: dict[str, np.ndarray]) -> list[np.ndarray]:
     inputs = {value: values[value] for value in call.inputs}
-    parts = []
+    count = len(values[call.inputs[0]])
+    made: list[np.ndarray] = []
     for rows in batch_slices(*inputs.values()):
         batch = {name: tf.convert_to_tensor(value[rows]) for name, value in inputs.items()}
-        parts.append([np.asarray(out) for out in call.run(batch, training=False)])
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+        outputs = [np.asarray(out) for out in call.run(batch, training=False)]
+        # Filled in place: joining the parts at the end would take twice the memory.
+        made = made or [np.empty((count, *out.shape[1:]), out.dtype) for out in outputs]
+        for whole, part in zip(made, outputs, strict=True):
+            whole[rows] = part
+    return made

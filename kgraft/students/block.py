@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers as kl
 
 from kgraft.graph import Call, Graph, Ref
+from kgraft.students.blueprint import Blueprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,7 @@ class StudentBlock:
         kept: whether this is the teacher's own block, frozen.
         train_statistics: whether BatchNorm in the body trains on batch statistics.
         notes: what a report should say about how the block was made.
+        blueprint: what the body's layers are fitted to where it is solved in closed form, or None.
     """
 
     index: int
@@ -30,6 +32,7 @@ class StudentBlock:
     kept: bool = False
     train_statistics: bool = False
     notes: tuple[str, ...] = ()
+    blueprint: Blueprint | None = None
 
     @property
     def name(self) -> str:

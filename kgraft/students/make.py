@@ -7,6 +7,8 @@ import numpy as np
 
 from kgraft.graph import Block, Chain
 from kgraft.students.block import StudentBlock
+from kgraft.students.depth_block import random_depth_block, solved_depth_block
+from kgraft.students.drop_block import drop_block
 from kgraft.students.own_block import check_own, own_block
 from kgraft.students.recipes import Recipe
 from kgraft.students.thin_block import (
@@ -50,15 +52,18 @@ def make_student(
 
     Raises:
         KgraftError: the user's student does not fit the teacher.
+        KgraftError: a recipe cannot be applied to its block.
     """
     if own is not None:
         check_own(chain, own)
     student: list[StudentBlock] = []
     entry_kept: np.ndarray | None = None
     for block, recipe in zip(chain.blocks, recipes, strict=True):
-        if recipe.kind == "width":
+        if recipe.kind in ("width", "inner"):
             thinned = _thin(chain, block, recipe, start, entry_kept)
             made, entry_kept = thinned.block, thinned.kept
+        elif recipe.kind in ("depth", "drop"):
+            made, entry_kept = _shorten(block, recipe, start), None
         elif recipe.kind == "model" and own is not None:
             activations = start.activations if start.weights == "teacher" else None
             made, entry_kept = own_block(chain, own, block.index, activations=activations), None
@@ -71,8 +76,9 @@ def make_student(
 def _thin(
     chain: Chain, block: Block, recipe: Recipe, start: Start, entry_kept: np.ndarray | None
 ) -> Thinned:
+    inner = recipe.kind == "inner"
     if start.weights == "random":
-        return random_thin_block(chain, block, recipe.ratio, entry_kept=entry_kept)
+        return random_thin_block(chain, block, recipe.ratio, entry_kept=entry_kept, inner=inner)
     return solved_thin_block(
         chain,
         block,
@@ -80,4 +86,14 @@ def _thin(
         entry_kept=entry_kept,
         activations=start.activations,
         seed=start.seed,
+        inner=inner,
     )
+
+
+def _shorten(block: Block, recipe: Recipe, start: Start) -> StudentBlock:
+    activations = start.activations if start.weights == "teacher" else None
+    if recipe.kind == "drop":
+        return drop_block(block, activations=activations, seed=start.seed)
+    if activations is None:
+        return random_depth_block(block, recipe.units)
+    return solved_depth_block(block, recipe.units, activations=activations, seed=start.seed)

@@ -10,20 +10,24 @@ class Recipe:
     """How one block becomes a student block.
 
     Attributes:
-        kind: `width` (the block's own architecture, thinner), `keep` (the teacher's own block) or
-            `model` (the piece of a user's own student).
-        ratio: share of the channels that stay, for `width`.
+        kind: `width` (the block's own architecture, thinner), `inner` (thinner inside, residual
+            stream and exit as wide as they were), `depth` (fewer of its repeated units), `drop`
+            (what its shapes need and nothing more), `keep` (the teacher's own block) or `model`
+            (the piece of a user's own student).
+        ratio: share of the channels that stay, for `width` and `inner`.
+        units: repeated units that stay, for `depth`.
     """
 
     kind: str
     ratio: float = 1.0
+    units: int = 0
 
 
 KEEP = Recipe("keep")
 
 
 def parse_recipe(text: str, *, flag: str = "student") -> Recipe:
-    """Reads `width:RATIO` or `keep`; anything else names a student model.
+    """Reads `width:RATIO`, `inner:RATIO`, `depth:N`, `drop` or `keep`; else it is a student model.
 
     Args:
         text: the recipe.
@@ -31,22 +35,38 @@ def parse_recipe(text: str, *, flag: str = "student") -> Recipe:
 
     Raises:
         KgraftError: the ratio is no number above 0 and up to 1.
+        KgraftError: the number of units is no whole number above 0.
     """
     kind, _, rest = text.partition(":")
-    if text == "keep":
-        return KEEP
-    if kind == "width":
-        try:
-            ratio = float(rest)
-        except ValueError:
-            ratio = 0.0
-        if not 0 < ratio <= 1:
-            raise KgraftError(
-                f"--{flag}: expected width:RATIO with a ratio above 0 and up to 1, such as "
-                f"width:0.5; got {text!r}"
-            )
-        return Recipe("width", ratio)
+    if text in ("keep", "drop"):
+        return Recipe(text)
+    if kind in ("width", "inner"):
+        return Recipe(kind, ratio=_ratio(text, kind, rest, flag))
+    if kind == "depth":
+        return Recipe(kind, units=_units(text, rest, flag))
     return Recipe("model")
+
+
+def _ratio(text: str, kind: str, rest: str, flag: str) -> float:
+    try:
+        ratio = float(rest)
+    except ValueError:
+        ratio = 0.0
+    if not 0 < ratio <= 1:
+        raise KgraftError(
+            f"--{flag}: expected {kind}:RATIO with a ratio above 0 and up to 1, such as "
+            f"{kind}:0.5; got {text!r}"
+        )
+    return ratio
+
+
+def _units(text: str, rest: str, flag: str) -> int:
+    if not rest.isdecimal() or int(rest) < 1:
+        raise KgraftError(
+            f"--{flag}: expected depth:N with the number of repeated units that stay, 1 or more, "
+            f"such as depth:3; got {text!r}"
+        )
+    return int(rest)
 
 
 def assign_recipes(graft: str, student: str, blocks: int) -> tuple[Recipe, ...]:
@@ -90,8 +110,8 @@ def _own_recipe(text: str) -> Recipe:
     recipe = parse_recipe(text, flag="graft")
     if recipe.kind == "model":
         raise KgraftError(
-            f"--graft: a block's own recipe must be width:RATIO or keep; got {text!r} (a student "
-            "model is given to --student)"
+            f"--graft: a block's own recipe must be width:RATIO, inner:RATIO, depth:N, drop or "
+            f"keep; got {text!r} (a student model is given to --student)"
         )
     return recipe
 

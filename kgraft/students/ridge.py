@@ -1,6 +1,7 @@
 """Ridge least squares on rows gathered batch by batch."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class NormalEquations:
     x_shift: np.ndarray
     y_shift: np.ndarray
     rows: int = 0
+    shifted: bool = False
 
     @classmethod
     def empty(cls, features: int, targets: int) -> "NormalEquations":
@@ -38,7 +40,8 @@ class NormalEquations:
         """Adds rows: `x` is `[rows, features]`, `y` is `[rows, targets]`."""
         if not len(x):
             return
-        if not self.rows:
+        if not self.shifted:
+            self.shifted = True
             self.x_shift = x.mean(axis=0, dtype="float64").astype(x.dtype)
             self.y_shift = y.mean(axis=0, dtype="float64").astype(y.dtype)
         x, y = x - self.x_shift, y - self.y_shift
@@ -47,6 +50,42 @@ class NormalEquations:
         self.x_sum += x.sum(axis=0, dtype="float64")
         self.y_sum += y.sum(axis=0, dtype="float64")
         self.rows += len(x)
+
+    def shift_as(self, other: "NormalEquations") -> None:
+        """Shifts rows that will be added as another problem does."""
+        self.x_shift, self.y_shift, self.shifted = other.x_shift, other.y_shift, True
+
+    def plus(self, other: "NormalEquations") -> "NormalEquations":
+        """Returns the sums over the rows of both.
+
+        Args:
+            other: sums that were shifted as these are, or over no rows.
+        """
+        if not self.rows or not other.rows:
+            return self if self.rows else other
+        ours, theirs = vars(self), vars(other)
+        summed = ("xx", "xy", "x_sum", "y_sum", "rows")
+        return dataclasses.replace(self, **{name: ours[name] + theirs[name] for name in summed})
+
+    def without_targets(self) -> "NormalEquations":
+        """Returns the same sums over `x`, for other targets of the same rows."""
+        return dataclasses.replace(self, xy=np.zeros_like(self.xy), y_sum=np.zeros_like(self.y_sum))
+
+    def add_targets(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Adds targets for rows whose `x` is among the sums already."""
+        x, y = x - self.x_shift, y - self.y_shift
+        self.xy += x.T @ y
+        self.y_sum += y.sum(axis=0, dtype="float64")
+
+    def subset(self, features: np.ndarray) -> "NormalEquations":
+        """Returns the sums of the problem that has only these of its features."""
+        return dataclasses.replace(
+            self,
+            xx=self.xx[np.ix_(features, features)],
+            xy=self.xy[features],
+            x_sum=self.x_sum[features],
+            x_shift=self.x_shift[features],
+        )
 
     def means(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the means of `x`, `[features]`, and of `y`, `[targets]`."""
@@ -81,14 +120,90 @@ def ridge(
         Weights `[features, targets]` and bias `[targets]` (zeros without one).
     """
     xx, xy = equations.products(centred=bias)
-    features = len(xx)
-    pull = strength * np.trace(xx) / features + 1e-12
-    system = xx + pull * np.eye(features)
-    weights = towards + np.linalg.solve(system, xy - xx @ towards)
+    pull = _pull(xx, strength)
+    weights = towards + np.linalg.solve(xx + pull * np.eye(len(xx)), xy - xx @ towards)
+    return weights, _bias(equations, weights, bias)
+
+
+def _pull(xx: np.ndarray, strength: float) -> float:
+    return float(strength * np.trace(xx) / len(xx) + 1e-12)
+
+
+def _bias(equations: NormalEquations, weights: np.ndarray, bias: bool) -> np.ndarray:
     if not bias:
-        return weights, np.zeros(xy.shape[1])
+        return np.zeros(weights.shape[1])
     mean_x, mean_y = equations.means()
-    return weights, mean_y - mean_x @ weights
+    return mean_y - mean_x @ weights
+
+
+@dataclasses.dataclass(frozen=True)
+class RidgeSystem:
+    """A ridge problem solved more than once, for several targets of the same rows.
+
+    Attributes:
+        equations: the sums over all rows.
+        towards: weights pulled towards, `[features, targets]`.
+        bias: whether a bias is fitted.
+        inverse: of the system, `[features, features]`.
+    """
+
+    equations: NormalEquations
+    towards: np.ndarray
+    bias: bool
+    inverse: np.ndarray
+
+    @classmethod
+    def of(
+        cls, equations: NormalEquations, towards: np.ndarray, *, strength: float, bias: bool
+    ) -> "RidgeSystem":
+        """Sets up the problem that `ridge` solves."""
+        xx, _ = equations.products(centred=bias)
+        inverse = np.linalg.inv(xx + _pull(xx, strength) * np.eye(len(xx)))
+        return cls(equations, towards, bias, inverse)
+
+    def solve(self, equations: NormalEquations | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns weights and bias as `ridge` does.
+
+        Args:
+            equations: the same rows with other targets; None for the system's own.
+        """
+        equations = equations or self.equations
+        xx, xy = equations.products(centred=self.bias)
+        weights = self.towards + self.inverse @ (xy - xx @ self.towards)
+        return weights, _bias(equations, weights, self.bias)
+
+
+def best_strength(
+    fit: NormalEquations,
+    held: NormalEquations,
+    towards: np.ndarray,
+    *,
+    strengths: Sequence[float],
+    bias: bool,
+) -> float:
+    """Chooses the strength of a ridge by rows that are held out.
+
+    Args:
+        fit: the rows to solve from.
+        held: the rows to choose by.
+        towards: weights pulled towards, `[features, targets]`.
+        strengths: what to choose among.
+        bias: whether a bias is fitted.
+
+    Returns:
+        The strength of the least squared error on the held-out rows.
+    """
+    xx, xy = held.products(centred=False)
+    mean_x, mean_y = held.means()
+
+    def error(strength: float) -> float:
+        """Squared error on held-out rows, up to a constant."""
+        weights, offset = ridge(fit, towards, strength=strength, bias=bias)
+        squared = np.sum(weights * (xx @ weights - 2 * xy))
+        shift = 2 * np.sum(offset * (mean_x @ weights - mean_y)) + np.sum(offset * offset)
+        return float(squared + held.rows * shift)
+
+    return min(strengths, key=error)
 
 
 def fit_adapter(features: np.ndarray, targets: np.ndarray, *, strength: float) -> np.ndarray:

@@ -11,22 +11,28 @@ from kgraft.graph import (
     Chain,
     Graph,
     clone_graph,
-    fold_batch_norm,
     synchronize_statistics,
     without_training_layers,
 )
 from kgraft.students.block import StudentBlock, make_adapter, set_adapter_matrix
+from kgraft.students.blueprint import (
+    Blueprint,
+    Parts,
+    before_activation,
+    fits_of,
+    is_addition,
+    split_activations,
+)
 from kgraft.students.channels import ChannelGroups, channel_groups
 from kgraft.students.importance import channel_scores
 from kgraft.students.ridge import fit_adapter
-from kgraft.students.solve import LayerFit, correct_layers
+from kgraft.students.solved_body import choices, solve_and_thin, solved_pattern
 from kgraft.students.thinning import Plan, plan_widths, thin_graph
 
 # The teacher's activations at a cut position on a number of views, evenly spread over all of them:
 # `[views, ..., channels]`. The same number always gives the same views.
 Activations = Callable[[int, int], np.ndarray]
 
-LAYER_RIDGE = 1e-2
 ADAPTER_RIDGE = 1e-4
 # Largest array one value of a block may take while the block is solved.
 _VALUE_BYTES = 192 * 2**20
@@ -56,7 +62,12 @@ def affordable_views(*graphs: Graph) -> int:
 
 
 def random_thin_block(
-    chain: Chain, block: Block, ratio: float, *, entry_kept: np.ndarray | None
+    chain: Chain,
+    block: Block,
+    ratio: float,
+    *,
+    entry_kept: np.ndarray | None,
+    inner: bool = False,
 ) -> Thinned:
     """Makes a thin block with fresh weights, as in the paper.
 
@@ -65,6 +76,7 @@ def random_thin_block(
         block: the teacher's block.
         ratio: share of the channels that stay.
         entry_kept: channels of the entry cut that the block before makes; None for all.
+        inner: whether entry, exit and sums keep their full width.
 
     Returns:
         The block; its BatchNorms train on batch statistics, synchronised over replicas.
@@ -72,6 +84,8 @@ def random_thin_block(
     full = clone_graph(without_training_layers(block.graph), trainable=True)
     synchronize_statistics(full)
     groups = channel_groups(full)
+    if inner:
+        _lock_stream(groups, full)
     plan = plan_widths(
         groups,
         full,
@@ -92,11 +106,13 @@ def solved_thin_block(
     entry_kept: np.ndarray | None,
     activations: Activations,
     seed: int,
+    inner: bool = False,
 ) -> Thinned:
     """Makes a thin block from the teacher's weights, in closed form.
 
-    BatchNorm is folded away; the channels that the next layers would miss most stay, with their
-    weights; each layer is corrected by ridge least squares, the exit adapter solved by it.
+    BatchNorm is folded away. Inner channels stay that the layer reading them needs most once it is
+    fitted anew, channels of the exit and of sums that the next layers would miss most. Weights are
+    copied, each layer is corrected by ridge least squares, the exit adapter solved by it.
 
     Args:
         chain: the teacher.
@@ -105,14 +121,17 @@ def solved_thin_block(
         entry_kept: channels of the entry cut that the block before makes; None for all.
         activations: the teacher's activations at the cuts.
         seed: seed for the choice of places to fit on.
+        inner: whether entry, exit and sums keep their full width.
 
     Returns:
         The block.
     """
-    full, _ = fold_batch_norm(clone_graph(without_training_layers(block.graph), trainable=True))
+    full = solved_pattern(block)
     groups = channel_groups(full)
     views = affordable_views(full)
     entry = activations(block.index, views)
+    if inner:
+        _lock_stream(groups, full)
     scores = channel_scores(full, groups, entry)
     if not _is_last(chain, block):
         _add_exit_scores(scores, groups, full, chain.blocks[block.index + 1], activations)
@@ -124,15 +143,32 @@ def solved_thin_block(
         entry_kept=entry_kept,
         lock_exit=_is_last(chain, block),
     )
-    body = thin_graph(full, groups, plan, copy=True)
-    made = _assemble(block, (full, body), groups, plan, solved=True)
-    fit = LayerFit(lambda value: groups.kept(value, plan), LAYER_RIDGE, seed)
-    student_entry = entry[..., groups.kept(full.input, plan)]
-    out = correct_layers(full, body, entry=entry, student_entry=student_entry, fit=fit)
-    if made.block.exit is not None:
+    choose = choices(groups, full, plan)
+    wide = thin_graph(full, groups, plan, copy=True)
+    teacher = split_activations(full)
+
+    def parts_of(value: str) -> Parts:
+        return ((before_activation(teacher, value), groups.kept(value, plan)),)
+
+    blueprint = Blueprint(teacher, fits_of(wide, parts_of), groups.kept(full.input, plan))
+    solved = solve_and_thin(blueprint, wide, choose, entry=entry, seed=seed)
+    made = _assemble(block, (full, wide), groups, plan, solved=True)
+    student = dataclasses.replace(made.block, body=solved.body, blueprint=solved.blueprint)
+    if student.exit is not None:
         targets = activations(block.index + 1, views)
-        set_adapter_matrix(made.block.exit, fit_adapter(out, targets, strength=ADAPTER_RIDGE))
-    return made
+        set_adapter_matrix(
+            student.exit, fit_adapter(solved.output, targets, strength=ADAPTER_RIDGE)
+        )
+    return Thinned(student, made.kept)
+
+
+def _lock_stream(groups: ChannelGroups, full: Graph) -> None:
+    """Keeps the full width of the entry, the exit and all sums."""
+    for value in (full.input, full.output):
+        groups.lock(groups.of(value))
+    for call in full.calls:
+        if is_addition(call.op):
+            groups.lock(groups.of(call.output))
 
 
 def _is_last(chain: Chain, block: Block) -> bool:

@@ -11,6 +11,9 @@ KEEP, HALF, QUARTER = Recipe("keep"), Recipe("width", 0.5), Recipe("width", 0.25
 def test_recipes_are_read():
     assert parse_recipe("width:0.5") == HALF
     assert parse_recipe("width:1") == Recipe("width", 1.0)
+    assert parse_recipe("inner:0.25") == Recipe("inner", 0.25)
+    assert parse_recipe("depth:3") == Recipe("depth", units=3)
+    assert parse_recipe("drop") == Recipe("drop")
     assert parse_recipe("keep") == KEEP
     assert parse_recipe("models/student.keras") == Recipe("model")
     assert parse_recipe("applications:MobileNetV2") == Recipe("model")
@@ -23,6 +26,30 @@ def test_ratios_that_make_no_sense(text):
     assert str(error.value) == (
         "--student: expected width:RATIO with a ratio above 0 and up to 1, such as width:0.5; "
         f"got {text!r}"
+    )
+
+
+def test_an_inner_ratio_that_makes_no_sense():
+    with pytest.raises(KgraftError, match=r"^--student: expected inner:RATIO .* inner:0.5; got"):
+        parse_recipe("inner:2")
+
+
+@pytest.mark.parametrize("text", ["depth:", "depth", "depth:0", "depth:-1", "depth:1.5"])
+def test_numbers_of_units_that_make_no_sense(text):
+    with pytest.raises(KgraftError) as error:
+        parse_recipe(text)
+    assert str(error.value) == (
+        "--student: expected depth:N with the number of repeated units that stay, 1 or more, such "
+        f"as depth:3; got {text!r}"
+    )
+
+
+def test_a_model_as_a_blocks_own_recipe():
+    with pytest.raises(KgraftError) as error:
+        assign_recipes("1=mine.keras", "width:0.5", 4)
+    assert str(error.value) == (
+        "--graft: a block's own recipe must be width:RATIO, inner:RATIO, depth:N, drop or keep; "
+        "got 'mine.keras' (a student model is given to --student)"
     )
 
 

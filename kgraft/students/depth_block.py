@@ -1,0 +1,74 @@
+"""The recipe `depth`: student blocks with fewer of the repeated units."""
+
+import numpy as np
+
+from kgraft.graph import Block, clone_graph, synchronize_statistics, without_training_layers
+from kgraft.students.block import StudentBlock
+from kgraft.students.blueprint import Blueprint, Parts, fits_of, split_activations, whole
+from kgraft.students.channels import channel_groups
+from kgraft.students.depth import merge_units, without_units
+from kgraft.students.solved_body import solve_and_thin, solved_pattern
+from kgraft.students.thin_block import Activations, affordable_views
+from kgraft.students.thinning import thin_graph
+from kgraft.students.units import Run, group_runs
+
+
+def random_depth_block(block: Block, units: int) -> StudentBlock:
+    """Makes a block with fewer units and fresh weights.
+
+    Args:
+        block: the teacher's block.
+        units: repeated units that stay.
+
+    Returns:
+        The block; its BatchNorms train on batch statistics, synchronised over replicas.
+
+    Raises:
+        KgraftError: the block has no more repeated units than that.
+    """
+    groups = _groups(block, units)
+    full = clone_graph(without_training_layers(block.graph), trainable=True)
+    synchronize_statistics(full)
+    short = without_units(split_activations(full), groups)
+    body = thin_graph(short, channel_groups(short), {}, copy=False)
+    return StudentBlock(block.index, body, train_statistics=True, notes=_notes(groups))
+
+
+def solved_depth_block(
+    block: Block, units: int, *, activations: Activations, seed: int
+) -> StudentBlock:
+    """Makes a block with fewer units from the teacher's weights, in closed form.
+
+    Args:
+        block: the teacher's block.
+        units: repeated units that stay.
+        activations: the teacher's activations at the cuts.
+        seed: seed for the choice of places to fit on.
+
+    Returns:
+        The block; it needs no adapters.
+
+    Raises:
+        KgraftError: the block has no more repeated units than that.
+    """
+    groups = _groups(block, units)
+    full = split_activations(solved_pattern(block))
+    merged = merge_units(full, groups)
+
+    def parts_of(value: str) -> Parts:
+        return merged.parts.get(value) or whole(full, value)
+
+    entry = activations(block.index, affordable_views(full, merged.graph))
+    everything = np.arange(full.input_shape[-1] or 1)
+    blueprint = Blueprint(full, fits_of(merged.graph, parts_of), everything)
+    solved = solve_and_thin(blueprint, merged.graph, merged.choose, entry=entry, seed=seed)
+    return StudentBlock(block.index, solved.body, notes=_notes(groups), blueprint=solved.blueprint)
+
+
+def _groups(block: Block, units: int) -> list[Run]:
+    pattern = split_activations(solved_pattern(block))
+    return [group for run in group_runs(block, pattern, units) for group in run]
+
+
+def _notes(groups: list[Run]) -> tuple[str, ...]:
+    return (f"{len(groups)} repeated units for {sum(len(group) for group in groups)}",)

@@ -1,0 +1,276 @@
+"""One layer fitted in closed form: its least-squares problem on the values that reach it."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from keras import layers as kl
+
+from kgraft.graph import batch_slices
+from kgraft.students.channels import is_depthwise
+from kgraft.students.ridge import NormalEquations, RidgeSystem, best_strength, ridge
+from kgraft.students.selection import MOST_FEATURES, least_missed
+
+LAYER_RIDGE = 1e-2
+# Strengths tried on held-out examples where a layer is fitted.
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+# Weaker than what weights are pulled by: here it only keeps the inverse well.
+_SELECTION_RIDGE = 1e-3
+# Rows per unknown beyond which more places of the same images no longer change the fit.
+_ROWS_PER_FEATURE = 16
+_MIN_ROWS = 20_000
+# Part of the entropy of random places, so that they share no stream with draw and views.
+_PLACES = 11
+# Examples are gone through in at least so many pieces, of which every fourth is held out while the
+# strength of the ridge is chosen.
+_PIECES = 8
+_HELDOUT = 4
+# How often the targets below a ReLU are set anew.
+_RECTIFIED_ROUNDS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What shall come out at a layer.
+
+    Attributes:
+        parts: the teacher's values, `[examples, ..., channels]`, and which of their channels.
+        rest: what is added to the layer's output before it is compared, same places.
+        bounds: between which values a difference matters: where a ReLU follows, values below 0
+            are as good as 0. None where all do.
+    """
+
+    parts: list[tuple[np.ndarray, np.ndarray]]
+    rest: list[np.ndarray]
+    bounds: tuple[float, float] | None
+
+    def at(
+        self, batch: slice, places: tuple[np.ndarray, ...]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the teacher's values and the rest at some places, each `[places, channels]`."""
+        rows = [_columns(values[batch][places], channels) for values, channels in self.parts]
+        wanted = rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+        added = [values[batch][places] for values in self.rest]
+        return wanted, sum(added[1:], added[0]) if added else None
+
+
+def _columns(rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    return rows if len(channels) == rows.shape[1] else rows[:, channels]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFit:
+    """The least-squares problem of one layer.
+
+    Attributes:
+        layer: a convolution, depthwise convolution or dense layer; its weights are set.
+        x: what reaches it, `[examples, ..., channels]`.
+        wanted: what shall come out.
+        seed: entropy of the choice of places.
+    """
+
+    layer: Any
+    x: np.ndarray
+    wanted: Wanted
+    seed: tuple[int, ...]
+
+    def solve(self) -> None:
+        """Sets the layer's weights."""
+        kernel = np.asarray(self.layer.kernel)
+        if is_depthwise(self.layer):
+            rows = ((x, y if rest is None else y - rest) for _, x, y, rest in self._rows(None))
+            new, bias = _fit_depthwise(rows, kernel, bias=self.layer.use_bias)
+        else:
+            towards = kernel.reshape(-1, kernel.shape[-1]).astype("float64")
+            new, bias = self._solved(None, towards, self._equations(None, towards.shape))
+        self._set(new.reshape(kernel.shape), bias)
+
+    def solve_reduced(self, keep: int) -> np.ndarray:
+        """Sets the layer's weights, zero for all but the `keep` channels it needs most.
+
+        Args:
+            keep: number of channels.
+
+        Returns:
+            The channels it reads, ascending.
+        """
+        kernel = np.asarray(self.layer.kernel, "float64")
+        kernel = kernel.reshape(-1, *kernel.shape[-2:])
+        candidates = self._candidates(kernel, keep)
+        towards = kernel[:, candidates]
+        size = (towards.shape[0] * len(candidates), towards.shape[-1])
+        fit, held = self._equations(candidates, size)
+        stay = least_missed(
+            fit.plus(held),
+            len(candidates),
+            keep=keep,
+            strength=_SELECTION_RIDGE,
+            bias=self.layer.use_bias,
+        )
+        features = np.arange(size[0]).reshape(-1, len(candidates))[:, stay].ravel()
+        equations = fit.subset(features), held.subset(features)
+        new, bias = self._solved(candidates[stay], towards.reshape(size)[features], equations)
+        full = np.zeros_like(kernel)
+        full[:, candidates[stay]] = new.reshape(-1, keep, size[1])
+        self._set(full.reshape(self.layer.kernel.shape), bias)
+        return candidates[stay]
+
+    def _candidates(self, kernel: np.ndarray, keep: int) -> np.ndarray:
+        """The channels that bring most energy, as many as can be chosen among."""
+        most = max(keep, MOST_FEATURES // kernel.shape[0])
+        if most >= kernel.shape[1]:
+            return np.arange(kernel.shape[1])
+        energy = np.square(self.x, dtype="float64").mean(axis=tuple(range(self.x.ndim - 1)))
+        scores = energy * np.square(kernel).sum(axis=(0, 2))
+        return np.sort(np.argsort(-scores, kind="stable")[:most])
+
+    def _solved(
+        self,
+        channels: np.ndarray | None,
+        towards: np.ndarray,
+        equations: tuple[NormalEquations, NormalEquations],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and bias from the problem's rows, the held-out ones apart."""
+        fit, held = equations
+        bias = self.layer.use_bias
+        strength = LAYER_RIDGE
+        if fit.rows and held.rows:
+            strength = best_strength(fit, held, towards, strengths=STRENGTHS, bias=bias)
+        system = RidgeSystem.of(fit.plus(held), towards, strength=strength, bias=bias)
+        if self.wanted.bounds is None:
+            return system.solve()
+        return self._rectified(channels, system, self.wanted.bounds)
+
+    def _rectified(
+        self, channels: np.ndarray | None, system: RidgeSystem, bounds: tuple[float, float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fits what a ReLU lets through.
+
+        Where the teacher is below the ReLU, whatever is below will do: there the target is set to
+        what the fit makes, as far as that is below, and the system is solved again. Each round
+        brings the error behind the ReLU down; going on in the direction of the last step, as in
+        Nesterov's method, takes fewer of them.
+        """
+        new = before = system.solve()
+        for number in range(_RECTIFIED_ROUNDS):
+            ahead = number / (number + 3)
+            weights, bias = (n + ahead * (n - b) for n, b in zip(new, before, strict=True))
+            weights, bias = weights.astype("float32"), bias.astype("float32")
+            fresh = system.equations.without_targets()
+            for _, x, wanted, rest in self._rows(channels):
+                made = x @ weights + bias + (0 if rest is None else rest)
+                target = _free_outside(wanted, made, bounds)
+                fresh.add_targets(x, target if rest is None else target - rest)
+            before, new = new, system.solve(fresh)
+        return new
+
+    def _set(self, kernel: np.ndarray, bias: np.ndarray) -> None:
+        self.layer.set_weights([kernel, *([bias] if self.layer.use_bias else [])])
+
+    def _equations(
+        self, channels: np.ndarray | None, size: tuple[int, int]
+    ) -> tuple[NormalEquations, NormalEquations]:
+        """The problem in two parts, the second of held-out examples."""
+        fit = NormalEquations.empty(*size)
+        held = NormalEquations.empty(*size)
+        for piece, x, wanted, rest in self._rows(channels):
+            apart = piece % _HELDOUT == _HELDOUT - 1 and fit.shifted
+            part = held if apart else fit
+            if apart and not held.shifted:
+                held.shift_as(fit)
+            part.add(x, wanted if rest is None else wanted - rest)
+        return fit, held
+
+    def _rows(
+        self, channels: np.ndarray | None
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Piece by piece what drawn places see, what is wanted there and what is added anyway.
+
+        Every call draws the same places.
+        """
+        rng = np.random.default_rng([*self.seed, _PLACES])
+        share = self._share(None if channels is None else len(channels))
+        shape = self.wanted.parts[0][0].shape
+        for piece, batch in enumerate(self._pieces()):
+            count = batch.stop - batch.start
+            places = np.nonzero(rng.random((count, *shape[1:-1])) < share)
+            x = self.x[batch] if channels is None else self.x[batch][..., channels]
+            yield piece, _seen(self.layer, x, places), *self.wanted.at(batch, places)
+
+    def _pieces(self) -> Iterator[slice]:
+        arrays = [values for values, _ in self.wanted.parts] + self.wanted.rest
+        step = max(1, len(self.x) // _PIECES)
+        for batch in batch_slices(self.x, *arrays):
+            for start in range(batch.start, batch.stop, step):
+                yield slice(start, min(start + step, batch.stop))
+
+    def _share(self, channels: int | None) -> float:
+        """Which share of the places is enough."""
+        features = int(np.prod(self.layer.kernel.shape[:-2]))
+        if not is_depthwise(self.layer):
+            features *= channels or self.layer.kernel.shape[-2]
+        places = math.prod(self.x.shape[:-1]) / math.prod(getattr(self.layer, "strides", (1,)))
+        return min(1.0, max(_MIN_ROWS, _ROWS_PER_FEATURE * features) / places)
+
+
+def _free_outside(wanted: np.ndarray, made: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    low, high = bounds
+    target = np.where(wanted <= low, np.minimum(made, low), wanted)
+    return np.where(wanted >= high, np.maximum(made, high), target) if high < math.inf else target
+
+
+def _seen(layer: Any, x: np.ndarray, places: tuple[np.ndarray, ...]) -> np.ndarray:
+    """What a layer sees at some places of its output, `[places, kernel places * channels]`.
+
+    Gathering only the drawn places costs a fraction of unfolding every patch.
+    """
+    if isinstance(layer, kl.Dense):
+        return x[places]
+    example, *place = places
+    padded = np.pad(x, [(0, 0), *_padding(layer, x.shape[1:-1]), (0, 0)])
+    starts = [at * stride for at, stride in zip(place, layer.strides, strict=True)]
+    height, width = layer.kernel_size
+    down, across = layer.dilation_rate
+    window = [
+        padded[example, starts[0] + row * down, starts[1] + column * across]
+        for row in range(height)
+        for column in range(width)
+    ]
+    return np.stack(window, axis=1).reshape(len(example), -1)
+
+
+def _padding(layer: Any, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Zeros TensorFlow puts around an image for a layer, as (before, after) of each side."""
+    if layer.padding == "valid":
+        return [(0, 0)] * len(sizes)
+    sides = []
+    for size, kernel, stride, rate in zip(
+        sizes, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
+    ):
+        reach = (-(-size // stride) - 1) * stride + (kernel - 1) * rate + 1
+        total = max(reach - size, 0)
+        sides.append((total // 2, total - total // 2))
+    return sides
+
+
+def _fit_depthwise(
+    rows: Iterator[tuple[np.ndarray, np.ndarray]], kernel: np.ndarray, *, bias: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """One small problem per channel: its own kernel places, its own target."""
+    places, channels = int(np.prod(kernel.shape[:2])), kernel.shape[2]
+    problems = [NormalEquations.empty(places, 1) for _ in range(channels)]
+    for x, y in rows:
+        patches = x.reshape(len(x), places, channels)
+        for channel, problem in enumerate(problems):
+            problem.add(patches[:, :, channel], y[:, channel : channel + 1])
+    towards = kernel.reshape(places, channels)
+    solved = [
+        ridge(problem, towards[:, c : c + 1], strength=LAYER_RIDGE, bias=bias)
+        for c, problem in enumerate(problems)
+    ]
+    return (
+        np.concatenate([weights for weights, _ in solved], axis=1),
+        np.concatenate([offset for _, offset in solved]),
+    )
