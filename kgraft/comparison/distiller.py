@@ -1,0 +1,60 @@
+"""`keras.distillation.Distiller` as it comes."""
+
+import keras
+import tensorflow as tf
+
+from kgraft.comparison.setting import Outcome, Setting
+from kgraft.comparison.whole import Student, random_student
+from kgraft.data.preprocess import preprocess
+from kgraft.grafting import fuse
+from kgraft.grafting.batches import shuffled_batches
+from kgraft.graph import Graph, as_model, concat
+
+_ORDER = 22
+
+
+def distiller(setting: Setting) -> Outcome:
+    """Keras's own distillation of the whole student from random weights.
+
+    Keras 3, `keras.distillation.Distiller` with `LogitsDistillation` and everything at its default
+    (temperature 3, weight 0.5, Adam at 1e-3), fitted without labels, which leaves its supervised
+    term out.
+    """
+    student = random_student(setting)
+    pieces, own = _joined(student)
+    model = keras.distillation.Distiller(
+        teacher=as_model(setting.chain.graph, name="teacher", frozen=True),
+        student=as_model(concat(pieces), name="student", shared=own, frozen=True),
+        distillation_losses=keras.distillation.LogitsDistillation(),
+    )
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    if setting.updates:
+        model.fit(_dataset(setting), epochs=1, shuffle=False, verbose=0)
+    settings = {"start": "random", "keras": keras.__version__, "rate": 1e-3, "temperature": 3.0}
+    return Outcome(fuse(student), setting.updates, settings)
+
+
+def _joined(student: Student) -> tuple[tuple[Graph, ...], set[int]]:
+    """The pieces of the student in order, and the ids of the layers that train."""
+    pieces, own = [], set()
+    for block in student:
+        parts = [p for p in (block.entry, block.body, block.exit) if p is not None]
+        pieces += parts
+        if not block.kept:
+            own |= {id(layer) for part in parts for layer in part.layers}
+    return tuple(pieces), own
+
+
+def _dataset(setting: Setting) -> tf.data.Dataset:
+    """One batch of preprocessed views per update, in an order that the seed fixes."""
+    bank, batch = setting.bank, setting.config.train.batch
+    order = shuffled_batches(
+        len(bank), batch=batch, steps=setting.updates, replicas=1, seed=(setting.seed, _ORDER)
+    )
+    real = tf.data.Dataset.from_tensor_slices((order.rows, order.weights > 0))
+
+    def read(rows: tf.Tensor, used: tf.Tensor) -> tuple[tf.Tensor]:
+        views = tf.gather(bank.tensor(0), tf.boolean_mask(rows, used))
+        return (tf.cast(preprocess(views, bank.preprocess), tf.float32),)
+
+    return real.map(read).prefetch(2)

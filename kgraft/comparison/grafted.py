@@ -1,0 +1,157 @@
+"""Ours, and the paper's: methods that go through the same pipeline as `kgraft-distill`."""
+
+import dataclasses
+import tempfile
+from typing import Any
+
+from kgraft.comparison.quiet import QuietStopwatch
+from kgraft.comparison.setting import Outcome, Setting
+from kgraft.comparison.whole import random_blocks, set_momentum
+from kgraft.config import RunConfig
+from kgraft.grafting import Checkpoints, Phase, fuse, graft_schedule
+from kgraft.pipeline.job import make_blocks
+from kgraft.pipeline.training import SELECTION_RULES, train_student
+
+# The paper's settings of 10 images a class; rates and batch are scaled by shots / 10. Updates in
+# place of its epochs: two an epoch on CIFAR-10 and sixteen on CIFAR-100, for nearly any shots.
+_PAPER_SHOTS = 10
+_PAPER_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperPlan:
+    """The paper's settings on one data set.
+
+    Attributes:
+        updates_first, updates_next: of stage one, for the first replaced block and the others.
+        updates_two: of each phase of stage two.
+        rate_first, rate_next: of the blocks in stage one, likewise.
+        adapter_rate: of the adapters in stage one.
+        rate_two: of everything in stage two.
+    """
+
+    updates_first: int
+    updates_next: int
+    updates_two: int
+    rate_first: float
+    rate_next: float
+    adapter_rate: float
+    rate_two: float = 1e-4
+
+
+PAPER_CIFAR10 = PaperPlan(200, 120, 200, 2.5e-4, 2.5e-4, 2.5e-3)
+PAPER_CIFAR100 = PaperPlan(16_000, 3_200, 2_400, 2.5e-4, 1e-3, 1e-3)
+_MANY_CLASSES = 100
+
+
+def kgraft(setting: Setting) -> Outcome:
+    """Ours: the run that `kgraft-distill` would make with the same flags."""
+    return _graft(setting, setting.config, setting.job.phases)
+
+
+def closed(setting: Setting) -> Outcome:
+    """Ours without a gradient step: `--steps=0`, the closed form alone."""
+    train = dataclasses.replace(setting.config.train, steps=(0, 0))
+    config = dataclasses.replace(setting.config, train=train)
+    made = _graft(setting, config, graft_schedule(setting.grafted, train))
+    return dataclasses.replace(made, selection="solved; nothing is chosen")
+
+
+def paper(setting: Setting) -> Outcome:
+    """Progressive network grafting with the settings of its paper.
+
+    Shen, Wang, Yin, Song, Luo, Song, "Progressive Network Grafting for Few-Shot Knowledge
+    Distillation", AAAI 2021: fresh weights, the distance of normalised logits alone, Adam at
+    constant rates, every block by itself and then growing spans, the number of updates and the
+    rates of its CIFAR-10 setting, or of CIFAR-100 where the teacher has exactly 100 classes. Its
+    adapters have a bias, which does not fold at borders; here they have none. It keeps the epoch
+    that is best on the test set; here the last step counts.
+    """
+    config = paper_config(setting.config)
+    plan = PAPER_CIFAR100 if setting.job.teacher.classes == _MANY_CLASSES else PAPER_CIFAR10
+    spans = graft_schedule(setting.grafted, config.train)
+    phases = paper_phases(spans, plan, config.data.shots or 1)
+    made = _graft(setting, config, phases, fresh=True)
+    note = "adapters without bias; the last step instead of the best on the test set"
+    settings = {"start": "random", "batch": config.train.batch, **dataclasses.asdict(plan)}
+    return dataclasses.replace(made, settings=settings, notes=(note,))
+
+
+def paper_config(config: RunConfig) -> RunConfig:
+    """Returns the settings of a run in the paper's way.
+
+    Args:
+        config: whose teacher, student and images to take.
+    """
+    shots = config.data.shots or 1
+    train = dataclasses.replace(
+        config.train,
+        loss="normalized_mse",
+        feature_weight=0.0,
+        batch=max(1, int(_PAPER_BATCH * shots / _PAPER_SHOTS)),
+        optimizer="adam",
+        decay="constant",
+        order="forward",
+        select="last",
+        precision="float32",
+    )
+    student = dataclasses.replace(config.student, start="random")
+    return dataclasses.replace(config, train=train, student=student)
+
+
+def paper_phases(phases: tuple[Phase, ...], plan: PaperPlan, shots: int) -> tuple[Phase, ...]:
+    """Gives each phase the paper's updates and rates.
+
+    Args:
+        phases: both stages, in order.
+        plan: the paper's settings.
+        shots: images per class.
+
+    Returns:
+        The same spans.
+    """
+    scale = shots / _PAPER_SHOTS
+    made = []
+    for number, phase in enumerate(phases):
+        changes: dict[str, Any] = {
+            "steps": plan.updates_two,
+            "block_rate": plan.rate_two,
+            "adapter_rate": plan.rate_two,
+        }
+        if phase.stage == 1:
+            changes = {
+                "steps": plan.updates_next if number else plan.updates_first,
+                "block_rate": (plan.rate_next if number else plan.rate_first) * scale,
+                "adapter_rate": plan.adapter_rate * scale,
+            }
+        made.append(dataclasses.replace(phase, **changes))
+    return tuple(made)
+
+
+def _graft(
+    setting: Setting, config: RunConfig, phases: tuple[Phase, ...], *, fresh: bool = False
+) -> Outcome:
+    """Makes and trains student blocks as `kgraft.api.distill` does, with the cell's banks."""
+    job = dataclasses.replace(setting.job, phases=phases)
+    watch = QuietStopwatch()
+    with setting.strategy.scope():
+        student = random_blocks(setting) if fresh else make_blocks(job, config, setting.bank, watch)
+    if fresh:
+        set_momentum(student)
+    with tempfile.TemporaryDirectory() as folder:
+        results = train_student(
+            job,
+            student,
+            dataclasses.replace(config, workdir=folder, phases="all"),
+            banks=(setting.bank, setting.heldout),
+            strategy=setting.strategy,
+            checkpoints=Checkpoints(folder, {}, writes=False),
+            watch=watch,
+        )
+    settings = {
+        "student": dataclasses.asdict(config.student),
+        "train": dataclasses.asdict(config.train),
+        "kept_steps": {result.name: result.kept_step for result in results},
+    }
+    rule = SELECTION_RULES[config.train.select]
+    return Outcome(fuse(student), sum(r.steps for r in results), settings, selection=rule)

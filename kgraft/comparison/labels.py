@@ -1,0 +1,54 @@
+"""Labels of the transfer images, for the one rival that learns from them.
+
+Nothing else of the package reads them after the draw.
+"""
+
+import numpy as np
+
+from kgraft.comparison.setting import Setting
+from kgraft.data import open_source
+from kgraft.errors import KgraftError
+
+
+def labelled_shots(setting: Setting) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Reads the transfer images again, with what class each is of.
+
+    Args:
+        setting: the cell.
+
+    Returns:
+        The images, uint8 `[height, width, channels]` each, and the logit of each, int64
+        `[images]`.
+
+    Raises:
+        KgraftError: a class has no logit.
+    """
+    data, drawn = setting.config.data, setting.job.transfer.images
+    source = open_source(
+        data.dataset,
+        split=data.split,
+        data_dir=data.data_dir,
+        manual_dir=data.manual_dir,
+        download=data.download,
+        channels=setting.job.transfer.size[-1],
+    )
+    positions = {name: position for position, name in enumerate(source.ids)}
+    chosen = [positions[name] for name in drawn.ids]
+    labels = np.asarray(source.labels)[chosen]
+    names = setting.job.names
+    if names is not None and source.class_names is not None:
+        logits = {name: number for number, name in enumerate(names)}
+        missing = [name for name in source.class_names if name not in logits]
+        if missing:
+            raise KgraftError(
+                f"{source.name}: class {missing[0]!r} is not among the labels of the teacher, so "
+                "that finetune cannot learn it: leave finetune out of --methods"
+            )
+        labels = np.array([logits[name] for name in source.class_names])[labels]
+    if labels.max() >= setting.job.teacher.classes:
+        raise KgraftError(
+            f"{source.name} has label {labels.max()}, the teacher only the logits 0 to "
+            f"{setting.job.teacher.classes - 1}: leave finetune out of --methods"
+        )
+    images = tuple(image for image, _ in source.iterate(chosen))
+    return images, labels.astype(np.int64)

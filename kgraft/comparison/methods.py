@@ -1,0 +1,82 @@
+"""The methods by name."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from kgraft.comparison.config import METHODS
+from kgraft.comparison.distiller import distiller
+from kgraft.comparison.fskd import fskd
+from kgraft.comparison.grafted import closed, kgraft, paper
+from kgraft.comparison.mir import mir
+from kgraft.comparison.pruned import check_prunable
+from kgraft.comparison.setting import Outcome, Setting
+from kgraft.comparison.whole_methods import finetune, fitnet, kd, kd_pruned
+from kgraft.errors import KgraftError
+from kgraft.students import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One method of the table.
+
+    Attributes:
+        run: makes the student; its docstring names the source.
+        prunes: whether it starts from the pruned teacher, which a student model is not.
+        takes: whose updates it does: `budget` (the common one), `own`, or `none`.
+        reads_labels: whether it learns from the labels of the transfer images.
+    """
+
+    run: Callable[[Setting], Outcome]
+    prunes: bool = False
+    takes: str = "budget"
+    reads_labels: bool = False
+
+    @property
+    def about(self) -> str:
+        """The first line of its description."""
+        return (self.run.__doc__ or "").strip().splitlines()[0]
+
+
+_METHODS = {
+    "finetune": Method(finetune, prunes=True, reads_labels=True),
+    "kd": Method(kd),
+    "kd_pruned": Method(kd_pruned, prunes=True),
+    "distiller": Method(distiller),
+    "fitnet": Method(fitnet),
+    "fskd": Method(fskd, prunes=True, takes="none"),
+    "mir": Method(mir, prunes=True),
+    "paper": Method(paper, takes="own"),
+    "closed": Method(closed, takes="none"),
+    "kgraft": Method(kgraft),
+}
+
+
+def method(name: str) -> Method:
+    """Returns the method of a name out of `METHODS`."""
+    return _METHODS[name]
+
+
+def check_methods(names: Sequence[str], recipes: tuple[Recipe, ...], *, updates: int) -> None:
+    """Checks that the methods can work on this student with this budget.
+
+    Args:
+        names: the methods asked for.
+        recipes: one per block of the teacher.
+        updates: the common budget.
+
+    Raises:
+        KgraftError: a method that prunes is given another kind of student.
+        KgraftError: a method that takes the budget is given none.
+    """
+    for name in names:
+        if method(name).prunes:
+            check_prunable(recipes, name)
+        if method(name).takes == "budget" and not updates:
+            raise KgraftError(
+                f"--steps=0 leaves {name} no updates, because all methods do as many as kgraft: "
+                f"give --steps above 0, or only --methods={_without_budget()}"
+            )
+
+
+def _without_budget() -> str:
+    return ",".join(name for name in METHODS if method(name).takes != "budget")

@@ -1,0 +1,121 @@
+"""MiR: mimic the features before pooling, then keep the teacher's head.
+
+Wang, Liu, Ma, Yong, Chai, Wu, "Compressing Models with Few Samples: Mimicking then Replacing", CVPR
+2022.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from keras import layers as kl
+
+from kgraft.comparison.fit import FitPlan, fit
+from kgraft.comparison.pruned import pruned_student
+from kgraft.comparison.setting import Outcome, Setting
+from kgraft.comparison.whole import Feed, Student, as_whole, trainable
+from kgraft.data.preprocess import preprocess
+from kgraft.errors import KgraftError
+from kgraft.grafting import fuse
+from kgraft.grafting.fold import can_absorb_at
+from kgraft.graph import Graph, find_cuts, prune, split_chain, without_training_layers
+from kgraft.students import StudentBlock, make_adapter, set_adapter_matrix
+
+_POOLING = (
+    kl.AveragePooling2D,
+    kl.GlobalAveragePooling2D,
+    kl.GlobalMaxPooling2D,
+    kl.MaxPooling2D,
+)
+_BATCH = 64
+
+
+def mir(setting: Setting) -> Outcome:
+    """Trains a pruned backbone to make the teacher's features before pooling, keeps the head.
+
+    Squared error on the features, BatchNorms on batch statistics. SGD with momentum at 0.02, a
+    tenth of it after every 40 % of the updates, weight decay 1e-4, as in the paper. Where the
+    pruned features are narrower than the teacher's, a 1x1 map without bias follows them, which
+    folds into the head.
+    """
+    whole = without_training_layers(setting.chain.graph)
+    value = feature_value(whole)
+    backbone = _backbone(setting, whole, value)
+    head = split_chain(whole, (value,)).blocks[1].graph
+    feed = Feed.of(setting)
+
+    def loss(rows: dict[str, tf.Tensor]) -> tf.Tensor:
+        made = feed.run(rows, backbone)
+        return tf.reduce_mean(tf.square(made - rows["features"]), list(range(1, made.shape.rank)))
+
+    plan = FitPlan("mir", setting.updates, setting.config.train.batch, 0.02, "sgd", "steps", 1e-4)
+    data = {"entry": feed.data()["entry"], "features": _features(setting, whole, value)}
+    fit(loss, trainable(backbone), data, plan=plan, seed=setting.seed)
+    student = (*backbone, StudentBlock(len(backbone), head, kept=True))
+    settings = {"start": "pruned", "loss": "mse", "features": value, **plan.describe()}
+    return Outcome(fuse(student), plan.updates, settings)
+
+
+def feature_value(graph: Graph) -> str:
+    """Finds the teacher's last feature maps, before pooling where an adapter there can fold.
+
+    Args:
+        graph: the whole teacher.
+
+    Returns:
+        The name of a value through which everything flows.
+
+    Raises:
+        KgraftError: no such value has feature maps.
+    """
+    maps = [cut for cut in find_cuts(graph) if len(graph.shapes[cut]) == 4]
+    if not maps:
+        raise KgraftError("mir needs a teacher with feature maps that all of it flows through")
+    value = maps[-1]
+    producer = graph.producer(value)
+    while producer is not None and isinstance(producer.op, _POOLING) and producer.input in maps:
+        # An adapter behind thinner features has to get past the pooling into the head.
+        if not can_absorb_at(graph, producer.input):
+            break
+        value = producer.input
+        producer = graph.producer(value)
+    return value
+
+
+def _backbone(setting: Setting, whole: Graph, value: str) -> Student:
+    """The pruned student as far as the features, with a map to the teacher's width."""
+    pruned = pruned_student(setting.chain, setting.job.recipes, setting.activations)
+    blocks = as_whole(pruned.blocks)
+    for block in blocks:
+        if block.body.producer(value) is not None:
+            body = prune(dataclasses.replace(block.body, output=value))
+            adapter = _adapter(body, whole.shapes[value][-1] or 0, value, pruned.kept)
+            return (*blocks[: block.index], dataclasses.replace(block, body=body, exit=adapter))
+    raise KgraftError(f"mir needs the teacher's feature maps {value} in the student")
+
+
+def _adapter(body: Graph, width: int, value: str, kept: Mapping[str, np.ndarray]) -> Graph | None:
+    if body.output_shape[-1] == width:
+        return None
+    adapter = make_adapter("mir_exit", body.output_shape, width)
+    set_adapter_matrix(adapter, np.eye(width, dtype="float32")[kept[value]])
+    return adapter
+
+
+def _features(setting: Setting, whole: Graph, value: str) -> tf.Tensor:
+    """The teacher's features of all views, computed once."""
+    graph = split_chain(whole, (value,)).blocks[0].graph
+    views = setting.bank.views
+
+    def run(batch: tf.Tensor) -> tf.Tensor:
+        return tf.cast(graph(preprocess(batch, setting.bank.preprocess)), tf.float32)
+
+    signature = [tf.TensorSpec([None, *views.shape[1:]], views.dtype)]
+    compiled = tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+    parts = [
+        compiled(tf.constant(views[first : first + _BATCH]))
+        for first in range(0, len(views), _BATCH)
+    ]
+    with tf.device("CPU:0"):
+        return tf.concat(parts, 0)

@@ -1,0 +1,204 @@
+"""The student as filter pruning leaves it: channels chosen by the size of their filters, copied.
+
+Pruning Filters for Efficient ConvNets (Li et al., ICLR 2017): the filters of the smallest absolute
+sum go. It looks at no image, and it is what FSKD and MiR start from in their papers.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from kgraft.errors import KgraftError
+from kgraft.graph import (
+    Block,
+    Chain,
+    Graph,
+    clone_graph,
+    synchronize_statistics,
+    without_training_layers,
+)
+from kgraft.students import Recipe, StudentBlock, make_adapter, set_adapter_matrix
+from kgraft.students.blueprint import is_addition, split_activations
+from kgraft.students.channels import ChannelGroups, channel_groups, is_conv
+from kgraft.students.depth import without_units
+from kgraft.students.solved_body import solved_pattern
+from kgraft.students.thin_block import Activations
+from kgraft.students.thinning import plan_widths, thin_graph
+from kgraft.students.units import group_runs
+
+PRUNABLE = ("width", "inner", "depth", "keep")
+# Views from which the units of a block are chosen, as in our own student.
+_UNIT_VIEWS = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class PrunedStudent:
+    """A pruned student and which channels of the teacher its values have.
+
+    Attributes:
+        blocks: one per block of the teacher; pruned ones have layers of their own, with their
+            BatchNorms, and adapters that take out and put back channels.
+        kept: by name of a value in a pruned block, the teacher's channels that stay.
+    """
+
+    blocks: tuple[StudentBlock, ...]
+    kept: Mapping[str, np.ndarray]
+
+
+def check_prunable(recipes: tuple[Recipe, ...], method: str) -> None:
+    """Checks that the student is the teacher made smaller.
+
+    Args:
+        recipes: one per block.
+        method: who asks, for the message.
+
+    Raises:
+        KgraftError: a block has another recipe.
+    """
+    for index, recipe in enumerate(recipes):
+        if recipe.kind not in PRUNABLE:
+            raise KgraftError(
+                f"--methods: {method} starts from a pruned teacher, so that every block needs a "
+                f"recipe out of {', '.join(PRUNABLE)}; block {index} has {recipe.kind}: leave "
+                f"{method} out"
+            )
+
+
+def pruned_student(
+    chain: Chain, recipes: tuple[Recipe, ...], activations: Activations
+) -> PrunedStudent:
+    """Prunes the teacher to the widths and depths that the recipes ask for.
+
+    Args:
+        chain: the teacher; it does not change.
+        recipes: one per block, of the kinds `PRUNABLE`.
+        activations: the teacher's activations at the cuts, read for `depth` alone.
+
+    Returns:
+        The student before any training: the teacher with the other channels and units taken out.
+    """
+    blocks: list[StudentBlock] = []
+    kept: dict[str, np.ndarray] = {}
+    entry: np.ndarray | None = None
+    for block, recipe in zip(chain.blocks, recipes, strict=True):
+        if recipe.kind == "keep":
+            blocks.append(StudentBlock(block.index, block.graph, kept=True))
+            entry = None
+            continue
+        full = _full(block, recipe, activations)
+        made, stay = _prune(chain, block, full, recipe, entry)
+        blocks.append(made)
+        kept |= stay
+        entry = stay[block.graph.output] if made.exit is not None else None
+    return PrunedStudent(tuple(blocks), kept)
+
+
+def fresh(student: PrunedStudent) -> tuple[StudentBlock, ...]:
+    """Makes a student of the same shape with new weights in its replaced blocks and adapters.
+
+    Args:
+        student: it does not change.
+
+    Returns:
+        One block per block of the teacher; weights that no training would change are kept.
+    """
+    return tuple(block if block.kept else _anew(block) for block in student.blocks)
+
+
+def _anew(block: StudentBlock) -> StudentBlock:
+    def adapter(old: Graph | None) -> Graph | None:
+        if old is None:
+            return None
+        return make_adapter(old.calls[0].name, old.input_shape, old.output_shape[-1])
+
+    body = thin_graph(block.body, channel_groups(block.body), {}, copy=False)
+    synchronize_statistics(body)
+    return dataclasses.replace(
+        block, body=body, entry=adapter(block.entry), exit=adapter(block.exit)
+    )
+
+
+def _full(block: Block, recipe: Recipe, activations: Activations) -> Graph:
+    """The block before any channel goes, without the units that go."""
+    full = clone_graph(without_training_layers(block.graph), trainable=True)
+    synchronize_statistics(full)
+    if recipe.kind != "depth":
+        return full
+    pattern = split_activations(solved_pattern(block))
+    runs = group_runs(block, pattern, recipe.units)
+    groups = [group for run in runs for group in run if len(group) > 1]
+    for unit in (unit for group in groups for unit in group):
+        if full.producer(unit.end) is None:
+            raise KgraftError(
+                f"--student: depth:{recipe.units} of {block.name}: only units that end in an "
+                "addition can be left out without solving anew; leave out the methods that prune"
+            )
+    return without_units(full, groups)
+
+
+def _prune(
+    chain: Chain, block: Block, full: Graph, recipe: Recipe, entry: np.ndarray | None
+) -> tuple[StudentBlock, dict[str, np.ndarray]]:
+    groups = channel_groups(full)
+    if recipe.kind != "width":
+        _lock_stream(groups, full)
+    plan = plan_widths(
+        groups,
+        full,
+        ratio=recipe.ratio,
+        scores=_filter_sizes(full, groups),
+        entry_kept=entry,
+        lock_exit=block.index == len(chain.blocks) - 1,
+    )
+    body = thin_graph(full, groups, plan, copy=True)
+    stay = {value: groups.kept(value, plan) for value in full.shapes}
+    made = StudentBlock(
+        block.index,
+        body,
+        _adapter(f"{block.name}_entry", full.input_shape, stay[full.input], out=False),
+        _adapter(f"{block.name}_exit", full.output_shape, stay[full.output], out=True),
+        train_statistics=True,
+    )
+    # Without some layers the output may have another name; the block's own is what others know.
+    return made, stay | {block.graph.output: stay[full.output]}
+
+
+def _lock_stream(groups: ChannelGroups, full: Graph) -> None:
+    """Keeps the full width of the entry, the exit and all sums."""
+    sums = [call.output for call in full.calls if is_addition(call.op)]
+    for value in (full.input, full.output, *sums):
+        groups.lock(groups.of(value))
+
+
+def _adapter(
+    name: str, shape: tuple[int | None, ...], stay: np.ndarray, *, out: bool
+) -> Graph | None:
+    """A map that picks channels, or with `out` puts them back among zeros."""
+    width = shape[-1] or 0
+    if len(stay) == width:
+        return None
+    identity = np.eye(width, dtype="float32")
+    if out:
+        adapter = make_adapter(name, (*shape[:-1], len(stay)), width)
+        set_adapter_matrix(adapter, identity[stay])
+    else:
+        adapter = make_adapter(name, shape, len(stay))
+        set_adapter_matrix(adapter, identity[:, stay])
+    return adapter
+
+
+def _filter_sizes(graph: Graph, groups: ChannelGroups) -> dict[int, np.ndarray]:
+    """The absolute sum of the filters that make each channel, by group."""
+    sizes: dict[int, np.ndarray] = {}
+    for call in graph.calls:
+        if not is_conv(call.op):
+            continue
+        kernel = np.asarray(call.op.kernel, "float64")
+        found = np.abs(kernel).sum(axis=tuple(range(kernel.ndim - 1)))
+        start = 0
+        for group in groups.of(call.output):
+            stop = start + groups.sizes[group]
+            sizes[group] = sizes.get(group, np.zeros(stop - start)) + found[start:stop]
+            start = stop
+    return sizes

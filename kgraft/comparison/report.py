@@ -1,0 +1,155 @@
+"""The table of a comparison: for the terminal, as JSON, as Markdown and as a picture."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kgraft.comparison.cells import SCHEMA, CellRecord, CellStore, write_json
+from kgraft.comparison.config import METHODS
+from kgraft.comparison.methods import method
+from kgraft.comparison.picture import PICTURES, draw
+from kgraft.comparison.summary import (
+    SummaryRow,
+    aligned,
+    cost_table,
+    markdown,
+    plain,
+    shots_table,
+    summarize,
+)
+from kgraft.data.write import writing_aside
+from kgraft.errors import KgraftError
+from kgraft.report import versions
+
+JSON_NAME = "compare.json"
+MARKDOWN_NAME = "compare.md"
+_TABLES = {
+    "accuracy": "Test accuracy, %",
+    "accuracy_among": "Test accuracy among the classes of the test set, %",
+    "agreement": "Agreement with the teacher, %",
+}
+
+
+def write_comparison(
+    workdir: pathlib.Path, store: CellStore, settings: Mapping[str, Any]
+) -> tuple[SummaryRow, ...]:
+    """Writes the tables and the picture from the records there are.
+
+    Args:
+        workdir: the work folder.
+        store: its records.
+        settings: what all cells have in common.
+
+    Returns:
+        The summary.
+
+    Raises:
+        KgraftError: the folder cannot be written to.
+    """
+    records, teacher = store.records(), store.teacher() or {}
+    rows = summarize(records)
+    content = {
+        "schema": SCHEMA,
+        "settings": settings,
+        "teacher": teacher,
+        "rows": plain(rows),
+        "versions": versions(),
+        "cells": [record.key.file for record in records],
+    }
+    try:
+        write_json(workdir / JSON_NAME, content)
+        with writing_aside(workdir / MARKDOWN_NAME) as aside:
+            aside.write_text(_document(rows, records, teacher, settings), "utf-8")
+        title = f"{settings['data']['dataset']}, teacher {settings['teacher']['source']}"
+        draw(rows, workdir, teacher=teacher.get("accuracy"), title=title)
+    except OSError as error:
+        raise KgraftError(f"cannot write the comparison to {workdir}: {error}") from error
+    return rows
+
+
+def terminal_table(rows: Sequence[SummaryRow], teacher: Mapping[str, Any]) -> str:
+    """Formats the summary for a terminal.
+
+    Args:
+        rows: the summary.
+        teacher: what was measured of the teacher.
+    """
+    parts = [_teacher_line(teacher)]
+    for figure, heading in _shown(rows).items():
+        parts += ["", heading, aligned(shots_table(rows, figure))]
+    parts += ["", aligned(cost_table(rows))]
+    return "\n".join(parts)
+
+
+def _shown(rows: Sequence[SummaryRow]) -> dict[str, str]:
+    among = any(row.accuracy_among is not None for row in rows)
+    return {k: v for k, v in _TABLES.items() if among or k != "accuracy_among"}
+
+
+def _teacher_line(teacher: Mapping[str, Any]) -> str:
+    if not teacher:
+        return "teacher: not measured"
+    among = teacher.get("accuracy_among")
+    parts = [
+        f"teacher: {100 * teacher['accuracy']:.2f} %",
+        *([f"among the test set's classes {100 * among:.2f} %"] if among is not None else []),
+        f"{teacher['parameters']:,} parameters",
+        f"{teacher['macs'] / 1e6:,.1f} million MACs",
+        f"{teacher['test_images']:,} test images",
+    ]
+    return ", ".join(parts)
+
+
+def _document(
+    rows: Sequence[SummaryRow],
+    records: Sequence[CellRecord],
+    teacher: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> str:
+    lines = ["# Comparison", "", _teacher_line(teacher).capitalize() + ".", _setting_line(settings)]
+    for figure, heading in _shown(rows).items():
+        lines += ["", f"## {heading}", "", markdown(shots_table(rows, figure))]
+        if figure == "accuracy":
+            lines += ["", f"![accuracy over shots]({PICTURES[0]})"]
+    lines += [
+        "",
+        "± is the standard deviation over few-shot draws. Every student is tested once, when its "
+        "cell is done; nothing is chosen by test images.",
+        "",
+        "## Cost",
+        "",
+        markdown(cost_table(rows)),
+        "",
+        "Seconds are those to make, train and fuse the student, without the teacher's run over "
+        "the views, which all methods share.",
+        "",
+        "## Methods",
+        "",
+        *_method_lines(records),
+    ]
+    failed = [record for record in records if record.error is not None]
+    if failed:
+        lines += ["", "## Failed cells", ""]
+        lines += [f"- {r.method}, {r.shots}-shot, draw {r.draw}: {r.error}" for r in failed]
+    return "\n".join(lines) + "\n"
+
+
+def _setting_line(settings: Mapping[str, Any]) -> str:
+    student, budget = settings["student"], settings["budget"]
+    return (
+        f"Student: `--graft={student['graft']} --student={student['source']}`. Budget of the "
+        f"methods that train: {budget['updates']} updates of {budget['batch']} views; `paper` has "
+        "its own."
+    )
+
+
+def _method_lines(records: Sequence[CellRecord]) -> list[str]:
+    lines = []
+    for name in METHODS:
+        good = [r for r in records if r.method == name and r.error is None]
+        if good:
+            notes = "; ".join(dict.fromkeys(note for r in good for note in r.notes))
+            about = method(name).about.rstrip(".")
+            line = f"- `{name}`: {about}. Weights: {good[0].selection}."
+            lines.append(f"{line} {notes}." if notes else line)
+    return lines

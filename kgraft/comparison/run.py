@@ -1,0 +1,276 @@
+"""`compare`: every cell of the table that has no record yet, then the table."""
+
+import dataclasses
+import gc
+import hashlib
+import itertools
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kgraft.comparison.cells import CellKey, CellRecord, CellStore
+from kgraft.comparison.config import CompareConfig
+from kgraft.comparison.examiner import Examiner
+from kgraft.comparison.methods import check_methods, method
+from kgraft.comparison.quiet import QuietStopwatch
+from kgraft.comparison.report import terminal_table, write_comparison
+from kgraft.comparison.setting import Setting
+from kgraft.comparison.summary import SummaryRow
+from kgraft.config import RunConfig
+from kgraft.errors import KgraftError
+from kgraft.grafting import make_strategy
+from kgraft.grafting.progress import format_seconds
+from kgraft.graph import Graph, total_macs
+from kgraft.pipeline.job import Job, fill_banks, open_job
+from kgraft.pipeline.stopwatch import tell
+from kgraft.pipeline.transfer import without_pixels
+from kgraft.pipeline.workdir import check_workdir, start_workdir
+from kgraft.zoo import load_teacher
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a comparison gives back.
+
+    Attributes:
+        rows: mean and spread of every method and number of shots in the work folder.
+        teacher: what was measured of the teacher.
+        table: the tables, ready to print.
+        failed: records of the cells of this call that failed.
+        workdir: the folder with `compare.md`, `compare.json`, the picture and the records.
+    """
+
+    rows: tuple[SummaryRow, ...]
+    teacher: Mapping[str, Any]
+    table: str
+    failed: tuple[CellRecord, ...]
+    workdir: pathlib.Path
+
+
+def compare(
+    config: CompareConfig | None = None,
+    *,
+    teacher_model: keras.Model | None = None,
+    say: Callable[[str], None] = tell,
+    **flags: Any,
+) -> Comparison:
+    """Compares methods of few-shot distillation on the same teacher, images and budget.
+
+    Every method makes a student of the same architecture from the same few images, with every
+    number of shots on every draw. A cell has its record as soon as it is done; with `resume` what
+    has one is not run again. A cell that fails is recorded, and the others go on.
+
+    Args:
+        config: all settings. Without one, the settings are the flags of `kgraft-compare` as
+            keywords: `compare(teacher="model.keras", dataset="folder:images",
+            eval_dataset="folder:test", shots_list=(1, 10), workdir="comparison")`.
+        teacher_model: a loaded functional model that takes the place of the `teacher` setting; it
+            is not changed.
+        say: told one line at the start and after each cell.
+        **flags: settings by flag name, where there is no `config`.
+
+    Returns:
+        The tables, and the cells that failed.
+
+    Raises:
+        KgraftError: the input cannot be worked with, or the work folder belongs to a comparison of
+            other settings.
+    """
+    if config is not None and flags:
+        raise KgraftError(
+            f"give a config or settings by name, not both; got {', '.join(flags)} too"
+        )
+    if config is None:
+        if teacher_model is not None:
+            flags.setdefault("teacher", teacher_model.name)
+        config = CompareConfig.from_flags(**flags)
+    workdir = pathlib.Path(config.run.workdir)
+    check_workdir(workdir, resume=config.run.resume)
+    bench = _Bench(config, teacher_model)
+    store = CellStore(workdir)
+    store.check_settings(bench.settings)
+    start_workdir(workdir)
+    store.start(bench.settings)
+    failed = _run_cells(bench, store, say)
+    rows = write_comparison(workdir, store, bench.settings)
+    teacher = store.teacher() or {}
+    return Comparison(rows, teacher, terminal_table(rows, teacher), failed, workdir)
+
+
+class _Bench:
+    """The teacher, opened once, and the settings made from it.
+
+    Attributes:
+        config: the settings of the comparison.
+        strategy: what the teacher and our own students are made under.
+        settings: what all cells have in common.
+    """
+
+    def __init__(self, config: CompareConfig, model: keras.Model | None) -> None:
+        self.config = config
+        self.strategy = make_strategy(config.run.train.strategy)
+        self._teacher = config.run.teacher
+        self._model = model
+        if model is None:
+            with self.strategy.scope():
+                loaded = load_teacher(self._teacher.source, preprocess=self._teacher.preprocess)
+            self._model = loaded.model
+            self._teacher = dataclasses.replace(self._teacher, preprocess=loaded.preprocess)
+        self.first = self.open(config.shots_list[0], 0)
+        self._updates = sum(phase.steps for phase in self.first.phases)
+        check_methods(config.methods, self.first.recipes, updates=self._updates)
+        self.examiner = Examiner(self.first)
+        self.settings: dict[str, Any] = {
+            **config.shared_settings(),
+            "teacher_sha256": _weights_sha256(self.first.chain.graph),
+            "budget": {"updates": self._updates, "batch": config.run.train.batch},
+        }
+
+    def open(self, shots: int, draw: int) -> Job:
+        """Opens the input of some cells."""
+        with self.strategy.scope():
+            job = open_job(self._run(shots, draw), QuietStopwatch(), self._model)
+        return dataclasses.replace(job, transfer=without_pixels(job.transfer))
+
+    def setting(self, shots: int, draw: int) -> Setting:
+        """Makes what the methods of some cells share; the teacher runs over the views here."""
+        run = self._run(shots, draw)
+        first = (shots, draw) == (self.config.shots_list[0], 0)
+        with self.strategy.scope():
+            job = self.first if first else self.open(shots, draw)
+            bank, heldout = fill_banks(job, run, QuietStopwatch())
+        return Setting(run, job, bank, heldout, self.strategy, self._updates)
+
+    def _run(self, shots: int, draw: int) -> RunConfig:
+        return dataclasses.replace(self.config.cell_run(shots, draw), teacher=self._teacher)
+
+
+def _run_cells(
+    bench: _Bench, store: CellStore, say: Callable[[str], None]
+) -> tuple[CellRecord, ...]:
+    """Runs what has no record yet, group by group, and returns the cells that failed."""
+    config = bench.config
+    cells = [
+        CellKey(draw, shots, name)
+        for draw in range(config.draws)
+        for shots in config.shots_list
+        for name in config.methods
+    ]
+    left = [cell for cell in cells if not store.done(cell)]
+    budget: dict[str, int] = bench.settings["budget"]
+    say(
+        f"{len(config.methods)} methods, {len(config.shots_list)} numbers of shots, "
+        f"{config.draws} draws: {len(cells)} cells, {len(cells) - len(left)} done; "
+        f"budget {budget['updates']} updates of {budget['batch']} views"
+    )
+    if left and store.teacher() is None:
+        store.save_teacher(bench.examiner.teacher())
+    clock, failed = _Clock(left), []
+    for (draw, shots), group in itertools.groupby(left, lambda cell: (cell.draw, cell.shots)):
+        for record in _group(bench, shots, draw, [cell.method for cell in group]):
+            store.save(record)
+            failed += [record] if record.error is not None else []
+            say(clock.line(record))
+        gc.collect()
+    return tuple(failed)
+
+
+def _group(bench: _Bench, shots: int, draw: int, names: list[str]) -> Any:
+    """Yields the records of some methods on the same images."""
+    seed = bench.config.run.data.seed + draw
+    try:
+        setting = bench.setting(shots, draw)
+    except Exception as error:
+        for name in names:
+            yield CellRecord(name, shots, draw, seed, error=_reason(error))
+        return
+    for name in names:
+        try:
+            yield _cell(setting, name, draw, bench.examiner)
+        except Exception as error:
+            yield CellRecord(name, shots, draw, seed, error=_reason(error))
+        # What a cell has compiled holds itself and its data until a collection.
+        gc.collect()
+    for bank in (setting.bank, setting.heldout):
+        bank.close()
+
+
+def _cell(setting: Setting, name: str, draw: int, examiner: Examiner) -> CellRecord:
+    keras.utils.set_random_seed(setting.seed)
+    began = time.monotonic()
+    made = method(name).run(setting)
+    seconds = time.monotonic() - began
+    graph = made.student.graph
+    marks = examiner.measure(graph)
+    left = [f"adapter {a.name} stays: {a.why}" for a in made.student.adapters_left]
+    return CellRecord(
+        method=name,
+        shots=setting.config.data.shots or 0,
+        draw=draw,
+        seed=setting.seed,
+        accuracy=marks.accuracy,
+        accuracy_among=marks.accuracy_among,
+        agreement=marks.agreement,
+        parameters=graph.parameters,
+        macs=total_macs(graph),
+        seconds=seconds,
+        updates=made.updates,
+        reads_labels=method(name).reads_labels,
+        selection=made.selection,
+        sample_sha256=setting.job.transfer.images.sha256,
+        images=len(setting.job.transfer.images.ids),
+        views=len(setting.bank),
+        settings=made.settings,
+        notes=(*made.notes, *left),
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, KgraftError) else f"{type(error).__name__}: {text}"
+
+
+def _weights_sha256(graph: Graph) -> str:
+    digest = hashlib.sha256()
+    for layer in graph.layers:
+        for weight in layer.get_weights():
+            digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+class _Clock:
+    """Says how far a comparison is and how long the rest will take."""
+
+    def __init__(self, cells: list[CellKey]) -> None:
+        self._count = len(cells)
+        self._left = [cell.method for cell in cells]
+        self._seconds: dict[str, list[float]] = {}
+        self._began = time.monotonic()
+
+    def line(self, record: CellRecord) -> str:
+        """Takes the time since the last call as the cell's and describes it in one line."""
+        now = time.monotonic()
+        self._seconds.setdefault(record.method, []).append(now - self._began)
+        self._began = now
+        self._left.remove(record.method)
+        done = self._count - len(self._left)
+        head = f"[{done}/{self._count}] {record.method}, {record.shots}-shot, draw {record.draw}"
+        if record.error is not None:
+            return f"{head}: failed: {record.error}{self._rest()}"
+        return (
+            f"{head}: {100 * (record.accuracy or 0):.2f} % accuracy, "
+            f"{100 * (record.agreement or 0):.2f} % agreement, "
+            f"took {format_seconds(record.seconds or 0)}{self._rest()}"
+        )
+
+    def _rest(self) -> str:
+        if not self._left:
+            return ""
+        usual = statistics.fmean(s for taken in self._seconds.values() for s in taken)
+        means = {name: statistics.fmean(taken) for name, taken in self._seconds.items()}
+        return f"; about {format_seconds(sum(means.get(n, usual) for n in self._left))} left"

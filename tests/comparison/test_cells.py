@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from kgraft.comparison.cells import CellKey, CellRecord, CellStore, differences
+from kgraft.errors import KgraftError
+
+SETTINGS = {"data": {"seed": 0, "shape": (1, 2)}, "teacher_sha256": "x"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = CellStore(tmp_path / "work")
+    store.check_settings(SETTINGS)
+    assert not (tmp_path / "work").exists()
+    store.start(SETTINGS)
+    return store
+
+
+def test_a_record_comes_back_as_it_was(store, tmp_path):
+    record = CellRecord("kd", 5, 1, 8, accuracy=0.5, settings={"rate": 0.1}, notes=("a", "b"))
+    assert not store.done(record.key)
+    store.save(record)
+    assert store.done(record.key)
+    assert store.records() == (record,)
+    assert (tmp_path / "work" / "cells" / "kd_5shot_draw1.json").exists()
+    assert not list((tmp_path / "work" / "cells").glob(".*"))
+
+
+def test_a_failed_cell_is_not_done_and_is_written_over(store):
+    store.save(CellRecord("kd", 5, 1, 8, error="it broke"))
+    assert not store.done(CellKey(1, 5, "kd"))
+    store.save(CellRecord("kd", 5, 1, 8, accuracy=0.5))
+    assert store.done(CellKey(1, 5, "kd"))
+    assert len(store.records()) == 1
+
+
+def test_records_come_by_draw_shots_and_method(store):
+    for method, shots, draw in (("kgraft", 1, 0), ("kd", 10, 0), ("kd", 1, 1), ("kd", 1, 0)):
+        store.save(CellRecord(method, shots, draw, draw))
+    found = [(r.draw, r.shots, r.method) for r in store.records()]
+    assert found == [(0, 1, "kd"), (0, 1, "kgraft"), (0, 10, "kd"), (1, 1, "kd")]
+
+
+def test_other_settings_are_refused_and_named(store):
+    store.check_settings(SETTINGS)
+    with pytest.raises(KgraftError, match=r"other settings: data.seed was 0, now 1$"):
+        store.check_settings({"data": {"seed": 1, "shape": [1, 2]}, "teacher_sha256": "x"})
+
+
+def test_differences_name_what_is_missing():
+    assert differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
+    assert differences({"a": {"b": 1}}, {"c": 2}) == [
+        "a was {'b': 1}, now None",
+        "c was None, now 2",
+    ]
+
+
+def test_files_that_are_no_records(store, tmp_path):
+    path = tmp_path / "work" / "cells" / "kd_5shot_draw1.json"
+    path.write_text("{")
+    with pytest.raises(KgraftError, match=r"cannot read .*kd_5shot_draw1\.json"):
+        store.records()
+    path.write_text("[]")
+    with pytest.raises(KgraftError, match="expected a JSON object"):
+        store.records()
+    path.write_text(json.dumps({"schema": 99, "method": "kd"}))
+    with pytest.raises(KgraftError, match="is no record of a cell: expected schema 1"):
+        store.done(CellKey(1, 5, "kd"))
+
+
+def test_the_teacher_has_a_record(store):
+    assert store.teacher() is None
+    store.save_teacher({"accuracy": 0.9})
+    assert store.teacher() == {"accuracy": 0.9}

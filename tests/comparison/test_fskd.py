@@ -1,0 +1,54 @@
+import keras
+import numpy as np
+from small_models import assert_close, images
+
+from kgraft.comparison.fskd import absorb, fskd, solve
+from kgraft.comparison.pruned import pruned_student
+from kgraft.comparison.whole import as_whole
+from kgraft.grafting import fuse
+
+RNG = np.random.default_rng(0)
+
+
+def test_least_squares_finds_the_map_behind_the_data():
+    made, matrix = RNG.normal(size=(200, 4)), RNG.normal(size=(4, 4))
+    wanted = np.zeros((200, 9))
+    kept = np.array([0, 3, 4, 8])
+    wanted[:, kept] = made @ matrix
+    parts = ((made[rows], wanted[rows]) for rows in (slice(0, 50), slice(50, 200)))
+    np.testing.assert_allclose(solve(parts, kept), matrix, atol=1e-9)
+
+
+def test_dead_channels_get_the_map_of_least_norm():
+    made = RNG.normal(size=(50, 3))
+    made[:, 1] = 0
+    found = solve(iter([(made, made)]), np.arange(3))
+    np.testing.assert_allclose(found, np.diag([1.0, 0.0, 1.0]), atol=1e-9)
+
+
+def test_an_absorbed_map_is_the_map_behind_the_convolution():
+    layer = keras.layers.Conv2D(4, 3, padding="same", bias_initializer="normal")
+    before, matrix = np.asarray(layer(images())), RNG.normal(size=(4, 4))
+    absorb(layer, matrix)
+    assert_close(layer(images()), before @ matrix)
+
+
+def test_an_unpruned_student_stays_the_teacher(world, pixels):
+    setting = world.setting(student="width:1")
+    made = fskd(setting)
+    assert made.settings["convolutions_solved"] == 7
+    assert_close(made.student.graph(pixels), np.asarray(setting.chain.graph(pixels)), 1e-4)
+
+
+def test_it_brings_the_features_closer_to_the_teachers(setting):
+    views = np.asarray(setting.bank.views / 255.0, "float32")
+    blocks = as_whole(
+        pruned_student(setting.chain, setting.job.recipes, setting.activations).blocks
+    )
+    kept = pruned_student(setting.chain, setting.job.recipes, setting.activations).kept["res1_out"]
+    wanted = setting.chain.graph.run(views)["res1_out"].numpy()[..., kept]
+
+    def error(graph):
+        return np.square(graph.run(views)["res1_out"] - wanted).mean()
+
+    assert error(fskd(setting).student.graph) < 0.7 * error(fuse(blocks).graph)

@@ -1,0 +1,95 @@
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+from absl import flags
+
+from kgraft.cli import distill_flags, entry
+from kgraft.comparison.grafted import (
+    PAPER_CIFAR10,
+    PAPER_CIFAR100,
+    closed,
+    kgraft,
+    paper_config,
+    paper_phases,
+)
+from kgraft.config import RunConfig
+from kgraft.grafting import fuse, graft_schedule
+from kgraft.pipeline.job import make_blocks
+from kgraft.pipeline.stopwatch import Stopwatch
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+
+
+def run_config(shots):
+    return RunConfig.from_flags(teacher="a.keras", dataset="npz:a.npz", shots=shots, steps=(7, 9))
+
+
+def phases(shots, plan=PAPER_CIFAR10):
+    train = paper_config(run_config(shots)).train
+    return paper_phases(graft_schedule([3, 4, 5], train), plan, shots)
+
+
+@pytest.mark.parametrize(("shots", "batch"), [(1, 6), (2, 12), (5, 32), (10, 64), (50, 320)])
+def test_the_papers_batch_and_updates(shots, batch):
+    found = phases(shots)
+    assert {phase.batch for phase in found} == {batch}
+    assert [phase.steps for phase in found] == [200, 120, 120, 200, 200]
+    assert sum(phase.steps for phase in found) == 840
+
+
+def test_the_papers_rates_on_cifar10():
+    found = phases(10)
+    assert [phase.block_rate for phase in found] == [2.5e-4] * 3 + [1e-4] * 2
+    assert [phase.adapter_rate for phase in found] == [2.5e-3] * 3 + [1e-4] * 2
+    one = phases(1)
+    np.testing.assert_allclose([p.block_rate for p in one], [2.5e-5] * 3 + [1e-4] * 2)
+    np.testing.assert_allclose([p.adapter_rate for p in one], [2.5e-4] * 3 + [1e-4] * 2)
+
+
+def test_the_papers_rates_and_updates_on_cifar100():
+    found = phases(10, PAPER_CIFAR100)
+    assert [phase.block_rate for phase in found] == [2.5e-4, 1e-3, 1e-3, 1e-4, 1e-4]
+    assert [phase.adapter_rate for phase in found] == [1e-3] * 3 + [1e-4] * 2
+    assert [phase.steps for phase in found] == [16_000, 3_200, 3_200, 2_400, 2_400]
+
+
+def test_the_papers_loss_and_start():
+    config = paper_config(run_config(10))
+    train = config.train
+    assert (train.loss, train.feature_weight) == ("normalized_mse", 0)
+    assert (train.optimizer, train.decay, train.select) == ("adam", "constant", "last")
+    assert config.student.start == "random"
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"), [("cifar10_paper", PAPER_CIFAR10), ("cifar100_paper", PAPER_CIFAR100)]
+)
+def test_the_flagfiles_of_the_paper_say_the_same(name, plan):
+    flag_values = flags.FlagValues()
+    distill_flags.define_flags(flag_values)
+    flags.DEFINE_string("flagfile", "", "", flag_values=flag_values)
+    entry.parse(flag_values, [f"--flagfile={CONFIGS / f'{name}.flags'}"])
+    config = distill_flags.build_config(flag_values)
+    assert graft_schedule([3, 4, 5], config.train) == phases(10, plan)
+    ours = paper_config(config)
+    assert dataclasses.replace(ours, train=config.train) == config
+    kept = {"steps": (1, 1), "block_rate": 1.0, "adapter_rate": 1.0}
+    assert dataclasses.replace(ours.train, **kept) == dataclasses.replace(config.train, **kept)
+
+
+def test_closed_is_the_start_of_ours(setting, pixels):
+    watch = Stopwatch()
+    blocks = make_blocks(setting.job, setting.config, setting.bank, watch)
+    found = closed(setting)
+    assert found.updates == 0
+    wanted = np.asarray(fuse(blocks).graph(pixels))
+    np.testing.assert_array_equal(found.student.graph(pixels), wanted)
+
+
+def test_ours_records_what_it_kept(setting):
+    found = kgraft(setting)
+    assert set(found.settings["kept_steps"]) == {phase.name for phase in setting.job.phases}
+    assert found.settings["train"] == dataclasses.asdict(setting.config.train)
+    assert "held-out" in found.selection

@@ -1,0 +1,124 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from small_models import small_model
+
+from kgraft.comparison import METHODS
+from kgraft.comparison.methods import check_methods, method
+from kgraft.errors import KgraftError
+from kgraft.graph import count_macs
+from kgraft.students import assign_recipes
+
+from_pruned = [name for name in METHODS if method(name).prunes]
+
+
+@pytest.fixture(scope="module")
+def outcomes(setting):
+    before = [np.array(v) for v in setting.chain.graph.variables]
+    made = {name: method(name).run(setting) for name in METHODS}
+    after = [np.array(v) for v in setting.chain.graph.variables]
+    return made, before, after
+
+
+def test_every_student_has_the_same_architecture(outcomes):
+    found = {without_left_adapters(outcome.student) for outcome in outcomes[0].values()}
+    assert len(found) == 1
+
+
+def without_left_adapters(student):
+    """Parameters and multiply-adds but for the adapters that fusing has to leave in place."""
+    left = [student.graph.call(adapter.name).name for adapter in student.adapters_left]
+    macs = count_macs(student.graph)
+    weights = sum(student.graph.call(name).op.count_params() for name in left)
+    return student.graph.parameters - weights, sum(macs.values()) - sum(macs[n] for n in left)
+
+
+def test_no_method_changes_the_teacher(outcomes):
+    _, before, after = outcomes
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_methods_do_the_updates_they_say(outcomes, setting):
+    updates = {name: outcome.updates for name, outcome in outcomes[0].items()}
+    # Three blocks, two updates for each of the five phases.
+    assert setting.updates == 10
+    expected = {"budget": 10, "none": 0, "own": 200 + 120 + 120 + 2 * 200}
+    assert updates == {name: expected[method(name).takes] for name in METHODS}
+
+
+def test_all_students_differ_and_give_finite_logits(outcomes, pixels):
+    logits = [np.asarray(outcome.student.graph(pixels)) for outcome in outcomes[0].values()]
+    assert all(np.isfinite(found).all() for found in logits)
+    for one, found in enumerate(logits):
+        assert not any(np.allclose(found, other) for other in logits[:one])
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "paper"])
+def test_two_runs_with_one_seed_agree(name, setting, outcomes, pixels):
+    again = method(name).run(setting).student.graph(pixels)
+    np.testing.assert_array_equal(again, outcomes[0][name].student.graph(pixels))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_says_where_it_comes_from(name):
+    text = method(name).run.__doc__
+    assert method(name).about == text.strip().splitlines()[0]
+    assert name in ("kgraft", "closed", "fskd", "mir", "distiller") or any(
+        year in text for year in ("2015", "2017", "2021")
+    )
+
+
+def test_only_finetune_reads_labels():
+    assert [name for name in METHODS if method(name).reads_labels] == ["finetune"]
+
+
+@pytest.mark.parametrize("name", from_pruned)
+def test_a_student_model_is_refused_by_those_that_prune(name):
+    recipes = assign_recipes("all", "own.keras", 3)
+    with pytest.raises(KgraftError, match=f"{name} starts from a pruned teacher"):
+        check_methods([name], recipes, updates=10)
+
+
+def test_no_updates_are_refused_by_those_that_train():
+    recipes = assign_recipes("all", "width:0.5", 3)
+    with pytest.raises(KgraftError, match=r"--steps=0 leaves kd no updates.*=fskd,paper,closed"):
+        check_methods(["closed", "kd"], recipes, updates=0)
+    check_methods(["fskd", "closed", "paper"], recipes, updates=0)
+
+
+def test_students_of_their_own_work_with_the_others(world, tmp_path):
+    small_model("residual", seed=1).save(tmp_path / "own.keras")
+    setting = world.setting(
+        methods=("kd", "distiller", "fitnet"),
+        student=str(tmp_path / "own.keras"),
+        student_cuts=("stem_relu", "res0_out", "res1_out"),
+        graft="all",
+    )
+    graphs = [method(name).run(setting).student.graph for name in ("kd", "distiller", "fitnet")]
+    assert len({graph.parameters for graph in graphs}) == 1
+
+
+def test_a_single_last_block_leaves_fitnet_without_hints(world):
+    made = method("fitnet").run(world.setting(graft="3"))
+    assert (made.settings["hints_at"], made.updates) == ([], 2)
+
+
+def test_finetune_learns_the_labels(world, pixels):
+    setting = world.setting(augment="none", steps=(40, 40), batch=4)
+    setting = dataclasses.replace(setting, updates=0)
+    start = method("finetune").run(setting)
+    assert start.notes == ("reads the labels of the transfer images",)
+    trained = method("finetune").run(dataclasses.replace(setting, updates=300))
+    assert loss_on_shots(setting, trained) < 0.5 * loss_on_shots(setting, start)
+
+
+def loss_on_shots(setting, outcome):
+    from kgraft.comparison.labels import labelled_shots
+
+    images, labels = labelled_shots(setting)
+    logits = np.asarray(outcome.student.graph(np.stack(images).astype("float32") / 255))
+    logits = logits - logits.max(1, keepdims=True)
+    chosen = logits[np.arange(len(labels)), labels]
+    return float(np.mean(np.log(np.exp(logits).sum(1)) - chosen))

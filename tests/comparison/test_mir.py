@@ -1,0 +1,60 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from small_models import assert_close, ends_with, small_model
+
+from kgraft.comparison.mir import feature_value, mir
+from kgraft.comparison.pruned import pruned_student
+from kgraft.comparison.whole import as_whole
+from kgraft.errors import KgraftError
+from kgraft.grafting import fuse
+from kgraft.graph import trace_model, without_training_layers
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("residual", "res2_out"), ("plain", "conv3"), ("depthwise", "inv2_project_norm")],
+)
+def test_features_are_those_before_pooling(name, value):
+    assert feature_value(without_training_layers(trace_model(small_model(name)))) == value
+
+
+def test_features_lie_behind_pooling_that_no_adapter_can_pass():
+    assert feature_value(trace_model(small_model("flatten"))) == "down"
+
+
+def test_a_teacher_without_feature_maps():
+    from keras import layers as kl
+
+    graph = trace_model(ends_with(kl.Dense(3, name="logits")))
+    assert feature_value(graph) == "conv1"
+    with pytest.raises(KgraftError, match="mir needs a teacher with feature maps"):
+        feature_value(dataclasses.replace(graph, shapes=dict.fromkeys(graph.shapes, (None, 4))))
+
+
+def test_without_updates_it_is_the_pruned_teacher(setting, pixels):
+    made = mir(dataclasses.replace(setting, updates=0))
+    pruned = fuse(
+        as_whole(pruned_student(setting.chain, setting.job.recipes, setting.activations).blocks)
+    )
+    assert_close(made.student.graph(pixels), np.asarray(pruned.graph(pixels)), 1e-4)
+    assert made.settings["features"] == "res2_out"
+
+
+def test_kept_last_block_keeps_the_teachers_features(world, pixels):
+    setting = world.setting(graft="1-2")
+    made = mir(setting)
+    assert made.updates == setting.updates
+    assert np.isfinite(made.student.graph(pixels)).all()
+
+
+def test_training_brings_the_features_closer(setting):
+    views = np.asarray(setting.bank.views / 255.0, "float32")
+    wanted = np.asarray(setting.chain.graph(views))
+
+    def error(updates):
+        student = mir(dataclasses.replace(setting, updates=updates)).student.graph
+        return np.square(student(views) - wanted).mean()
+
+    assert error(200) < 0.5 * error(0)

@@ -1,0 +1,189 @@
+import json
+
+import numpy as np
+import pytest
+from small_models import small_model
+
+from kgraft import KgraftError, compare
+from kgraft.comparison import methods as methods_module
+from kgraft.comparison import run as run_module
+from kgraft.comparison.methods import Method
+
+QUICK = ("fskd", "kd")
+
+
+def run(world, folder, **changes):
+    lines = []
+    flags = world.flags(methods=QUICK, shots_list=(1, 2), draws=2, workdir=str(folder)) | changes
+    return compare(teacher_model=world.teacher, say=lines.append, **flags), lines
+
+
+@pytest.fixture(scope="module")
+def done(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "work"
+    result, lines = run(world, folder)
+    return result, lines, folder
+
+
+def record(folder, name):
+    return json.loads((folder / "cells" / f"{name}.json").read_text())
+
+
+def test_every_cell_has_a_record(done):
+    _, _, folder = done
+    names = sorted(path.name for path in (folder / "cells").iterdir())
+    assert names == sorted(
+        f"{method}_{shots}shot_draw{draw}.json"
+        for method in QUICK
+        for shots in (1, 2)
+        for draw in (0, 1)
+    )
+    cell = record(folder, "kd_2shot_draw1")
+    assert (cell["method"], cell["shots"], cell["draw"], cell["seed"]) == ("kd", 2, 1, 1)
+    assert (cell["images"], cell["views"], cell["updates"]) == (10, 30, 10)
+    assert cell["selection"] == "the weights after the last update"
+    assert cell["settings"]["rate"] == 3e-3
+    assert 0 <= cell["accuracy"] <= 1
+    assert cell["seconds"] > 0
+
+
+def test_methods_of_a_cell_see_the_same_images_and_draws_differ(done):
+    _, _, folder = done
+    hashes = {
+        (method, draw): record(folder, f"{method}_2shot_draw{draw}")["sample_sha256"]
+        for method in QUICK
+        for draw in (0, 1)
+    }
+    assert hashes["kd", 0] == hashes["fskd", 0] != hashes["kd", 1]
+
+
+def test_tables_and_picture(done):
+    result, _, folder = done
+    assert not result.failed
+    assert result.workdir == folder
+    assert [(row.method, row.shots, row.draws) for row in result.rows] == [
+        ("kd", 1, 2),
+        ("kd", 2, 2),
+        ("fskd", 1, 2),
+        ("fskd", 2, 2),
+    ]
+    assert result.table.startswith("teacher: ")
+    assert "Agreement with the teacher, %" in result.table
+    text = (folder / "compare.md").read_text("utf-8")
+    assert "| method | 1-shot | 2-shot |" in text
+    assert "![accuracy over shots](compare.svg)" in text
+    assert "`--graft=1-3 --student=width:0.5`" in text
+    assert "10 updates of 8 views" in text
+    content = json.loads((folder / "compare.json").read_text())
+    mean = np.mean([record(folder, f"kd_1shot_draw{draw}")["accuracy"] for draw in (0, 1)])
+    assert content["rows"][0]["accuracy"]["mean"] == pytest.approx(mean)
+    assert content["teacher"] == result.teacher
+    assert content["settings"]["budget"] == {"updates": 10, "batch": 8}
+    for name in ("compare.svg", "compare.png"):
+        assert (folder / name).exists()
+
+
+def test_progress_is_told(done):
+    _, lines, _ = done
+    assert lines[0] == (
+        "2 methods, 2 numbers of shots, 2 draws: 8 cells, 0 done; budget 10 updates of 8 views"
+    )
+    assert len(lines) == 9
+    assert lines[1].startswith("[1/8] fskd, 1-shot, draw 0: ")
+    assert lines[1].endswith(" left")
+    assert "% agreement, took 0:0" in lines[-1]
+
+
+def test_a_cell_alone_agrees_with_the_same_cell_among_others(done, world, tmp_path):
+    _, _, folder = done
+    run(world, tmp_path / "alone", methods=("kd",), shots_list=(2,), draws=1)
+    one, other = (record(f, "kd_2shot_draw0") for f in (folder, tmp_path / "alone"))
+    assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_what_is_done_is_not_run_again(done, world, monkeypatch):
+    _, _, folder = done
+    before = {path: path.read_bytes() for path in (folder / "cells").iterdir()}
+
+    def never(*_):
+        raise AssertionError("a finished cell was run again")
+
+    monkeypatch.setattr(run_module, "_cell", never)
+    result, lines = run(world, folder, resume=True)
+    assert lines == [
+        "2 methods, 2 numbers of shots, 2 draws: 8 cells, 8 done; budget 10 updates of 8 views"
+    ]
+    assert not result.failed
+    assert {path: path.read_bytes() for path in (folder / "cells").iterdir()} == before
+
+
+def test_more_methods_shots_and_draws_join_a_table(world, tmp_path):
+    run(world, tmp_path / "w", methods=("fskd",), shots_list=(1,), draws=1)
+    result, lines = run(
+        world, tmp_path / "w", methods=("finetune",), shots_list=(1, 2), draws=1, resume=True
+    )
+    assert "2 cells, 0 done" in lines[0]
+    assert [(row.method, row.shots) for row in result.rows] == [
+        ("finetune", 1),
+        ("finetune", 2),
+        ("fskd", 1),
+    ]
+
+
+def test_a_folder_of_another_comparison_is_refused(done, world):
+    _, _, folder = done
+    with pytest.raises(KgraftError, match="must be new or empty"):
+        run(world, folder)
+    with pytest.raises(KgraftError, match=r"other settings: .*data\.views was 3, now 4"):
+        run(world, folder, resume=True, views=4)
+    other = compare_with(small_model("residual", seed=5), world, folder)
+    with pytest.raises(KgraftError, match="teacher_sha256 was"):
+        other()
+
+
+def compare_with(teacher, world, folder):
+    flags = world.flags(methods=QUICK, workdir=str(folder), resume=True)
+    return lambda: compare(teacher_model=teacher, say=lambda _: None, **flags)
+
+
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(world, tmp_path, monkeypatch):
+    def broken(_):
+        raise ValueError("it\nbroke")
+
+    monkeypatch.setitem(methods_module._METHODS, "kd", Method(broken))
+    result, lines = run(world, tmp_path / "w", draws=1, methods=("kd", "fskd"))
+    assert [(cell.method, cell.shots) for cell in result.failed] == [("kd", 1), ("kd", 2)]
+    assert result.failed[0].error == "ValueError: it broke"
+    assert record(tmp_path / "w", "kd_1shot_draw0")["error"] == "ValueError: it broke"
+    assert "failed: ValueError: it broke" in lines[1]
+    assert "- kd, 1-shot, draw 0: ValueError: it broke" in (tmp_path / "w/compare.md").read_text()
+    assert record(tmp_path / "w", "fskd_2shot_draw0")["error"] is None
+    monkeypatch.undo()
+    again, lines = run(world, tmp_path / "w", draws=1, methods=("kd", "fskd"), resume=True)
+    assert not again.failed
+    assert "4 cells, 2 done" in lines[0]
+
+
+def test_images_that_cannot_be_drawn_fail_their_cells_only(world, tmp_path):
+    result, _ = run(world, tmp_path / "w", shots_list=(1, 6), draws=1, methods=("fskd",))
+    assert [cell.shots for cell in result.failed] == [6]
+    assert "has 5 readable images, fewer than --shots=6" in result.failed[0].error
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shots_list": (6,)}, "fewer than --shots=6"),
+        ({"steps": (0, 0)}, "--steps=0 leaves kd no updates"),
+        ({"graft": "9"}, "--graft"),
+    ],
+)
+def test_bad_input_leaves_nothing_behind(world, tmp_path, changes, message):
+    with pytest.raises(KgraftError, match=message):
+        run(world, tmp_path / "w", **changes)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_config_and_settings_by_name_are_too_much(world):
+    with pytest.raises(KgraftError, match="not both; got draws too"):
+        compare(world.config(), draws=3)
