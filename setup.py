@@ -29,6 +29,7 @@ setuptools.setup(
         "importlib_resources>=6",  # TFDS needs it to write data and does not declare it
         "keras>=3.12,<4",
         "keras-tuner>=1.4.7,<2",
+        "matplotlib>=3.9,<4",  # the picture of kgraft-compare
         "numpy>=1.26",
         "tensorboard>=2.20,<3",  # Keras Tuner needs it; tensorflow 2.21 no longer brings it
         "tensorflow>=2.21,<3",
@@ -37,6 +38,7 @@ setuptools.setup(
         "tf_keras>=2.21,<3",  # the Keras 2 that tensorflow-model-optimization works on
     ],
     extras_require={
+        "benchmarks": ["torch>=2.4"],
         "test": [
             "hypothesis>=6",
             "mypy>=1.11",
@@ -47,6 +49,7 @@ setuptools.setup(
     },
     entry_points={
         "console_scripts": [
+            "kgraft-compare = kgraft.cli.compare:main",
             "kgraft-distill = kgraft.cli.distill:main",
             "kgraft-teach = kgraft.cli.teach:main",
         ],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kgraft.api import distill
+    from kgraft.comparison import CompareConfig, compare
     from kgraft.config import (
         DataConfig,
         ExportConfig,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CompareConfig",
     "DataConfig",
     "ExportConfig",
     "KgraftError",
@@ -30,10 +32,13 @@ __all__ = [
     "TeacherConfig",
     "TrainConfig",
     "__version__",
+    "compare",
     "distill",
 ]
 
 _MODULES = {
+    "compare": "kgraft.comparison",
+    "CompareConfig": "kgraft.comparison",
     "distill": "kgraft.api",
     "RunConfig": "kgraft.config",
     "TeacherConfig": "kgraft.config",

@@ -1,7 +1,9 @@
 """`distill`: the whole arrow from teacher and images to exports and report."""
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,12 +13,22 @@ from kgraft.data import write_transfer_list
 from kgraft.errors import KgraftError
 from kgraft.export import check_verified
 from kgraft.grafting import fuse, is_chief, make_strategy
+from kgraft.phases import ALL
 from kgraft.pipeline.delivery import deliver, make_report
-from kgraft.pipeline.job import fill_banks, make_blocks, open_job
-from kgraft.pipeline.stopwatch import Stopwatch
-from kgraft.pipeline.training import open_checkpoints, train_student
+from kgraft.pipeline.job import fill_banks, open_job
+from kgraft.pipeline.parallel import train_side_by_side
+from kgraft.pipeline.stopwatch import Stopwatch, tell
+from kgraft.pipeline.training import (
+    open_checkpoints,
+    start_student,
+    train_student,
+    what_training_needs,
+)
+from kgraft.pipeline.transfer import without_pixels
 from kgraft.pipeline.workdir import check_workdir, start_workdir
 from kgraft.report import RunReport, format_table, write_report
+
+_WAITING = "waiting for another run that writes the results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +49,22 @@ class Result:
     workdir: pathlib.Path
 
 
+@dataclasses.dataclass(frozen=True)
+class Unfinished:
+    """What a run of some phases (`phases`) gives back; another run goes on from there.
+
+    Attributes:
+        phases: every phase of the graft schedule by name, and whether it is finished.
+        workdir: the folder that the runs share.
+    """
+
+    phases: Mapping[str, bool]
+    workdir: pathlib.Path
+
+
 def distill(
     config: RunConfig | None = None, *, teacher_model: keras.Model | None = None, **flags: Any
-) -> Result | None:
+) -> Result | Unfinished | None:
     """Shrinks a trained Keras model with a few unlabelled images.
 
     Args:
@@ -51,8 +76,9 @@ def distill(
         **flags: settings by flag name, where there is no `config`.
 
     Returns:
-        The student, the report and where everything was written; None on the workers of a cluster
-        other than its chief, which alone writes.
+        The student, the report and where everything was written. With `phases` given, what is
+        finished and what is left. None on the workers of a cluster other than its chief, which
+        alone writes.
 
     Raises:
         KgraftError: the input cannot be worked with, training diverged, or an exported file failed
@@ -66,34 +92,63 @@ def distill(
         if teacher_model is not None:
             flags.setdefault("teacher", teacher_model.name)
         config = RunConfig.from_flags(**flags)
-    watch = Stopwatch()
+    return run(config, Stopwatch(), teacher_model)
+
+
+def run(
+    config: RunConfig, watch: Stopwatch, teacher_model: keras.Model | None = None
+) -> Result | Unfinished | None:
+    """Does what `distill` does, by a clock that runs already.
+
+    Args:
+        config: all settings of the run.
+        watch: times the parts.
+        teacher_model: as in `distill`.
+
+    Returns:
+        What `distill` gives back.
+
+    Raises:
+        KgraftError: as in `distill`.
+    """
+    workdir = pathlib.Path(config.workdir)
+    with_others = config.phases != ALL
+    resume = train_side_by_side(config, watch, model=teacher_model) or config.resume
     strategy = make_strategy(config.train.strategy)
     chief = is_chief(strategy)
-    workdir = pathlib.Path(config.workdir)
     if chief:
-        check_workdir(workdir, resume=config.resume)
+        check_workdir(workdir, resume=resume, shared=with_others)
     with strategy.scope():
         job = open_job(config, watch, teacher_model)
-        checkpoints = open_checkpoints(job, config, workdir, writes=chief)
+        checkpoints = open_checkpoints(job, config, strategy=strategy)
         if chief:
             start_workdir(workdir)
+            checkpoints.claim()
             write_transfer_list(job.transfer.images, workdir / "transfer.json")
-        banks = fill_banks(job, config, watch)
-        student = make_blocks(job, config, banks[0], watch)
-    results = train_student(
-        job,
-        student,
-        config,
-        banks=banks,
-        strategy=strategy,
-        checkpoints=checkpoints,
-        workdir=workdir,
-        watch=watch,
-    )
+        job = dataclasses.replace(job, transfer=without_pixels(job.transfer))
+        banks = fill_banks(what_training_needs(job, config, checkpoints), config, watch)
+        student = start_student(job, config, banks, checkpoints=checkpoints, watch=watch)
+    try:
+        results = train_student(
+            job,
+            student,
+            config,
+            banks=banks,
+            strategy=strategy,
+            checkpoints=checkpoints,
+            watch=watch,
+        )
+    finally:
+        # Most of the memory, which nothing after training reads, and the file of --spill_mb.
+        for bank in banks:
+            bank.close()
     if not chief:
         return None
-    delivery = deliver(job, fuse(student), config, workdir=workdir, watch=watch)
-    report = make_report(job, delivery, config, student=student, results=results, watch=watch)
-    write_report(report, workdir)
+    if with_others:
+        return Unfinished({p.name: bool(checkpoints.finished(p.name)) for p in job.phases}, workdir)
+    with checkpoints.lock("results", wait=functools.partial(tell, _WAITING)):
+        delivery = deliver(job, fuse(student), config, workdir=workdir, watch=watch)
+        report = make_report(job, delivery, config, student=student, results=results, watch=watch)
+        write_report(report, workdir)
     check_verified(delivery.verifications)
     return Result(delivery.model, report, format_table(report.models), workdir)

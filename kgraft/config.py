@@ -1,7 +1,6 @@
 """What a run is asked to do: frozen dataclasses, one per stage, checked when they are made.
 
-This module imports nothing but the standard library, so that the command line can check its flags
-before TensorFlow is loaded.
+It and what it imports need the standard library only: flags are checked before TensorFlow loads.
 """
 
 import dataclasses
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kgraft.errors import KgraftError
+from kgraft.phases import ALL, check_phases, check_side_by_side
 
 SOURCE_KINDS = ("tfds", "folder", "npz", "embedded")
 AUGMENTATIONS = ("none", "crop_flip", "imagenet")
@@ -20,7 +20,9 @@ STARTS = ("teacher", "random")
 ORDERS = ("forward", "backward")
 OPTIMIZERS = ("adam", "sgd")
 DECAYS = ("cosine", "constant")
+CACHE_DTYPES = ("float32", "float16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+PRECISIONS = ("auto", "float32", "bfloat16")
 FORMATS = ("saved_model", "float32", "float16", "int8")
 ON_CORRUPT = ("skip", "stop")
 
@@ -40,8 +42,8 @@ def _whole(flag: str, value: Any) -> None:
         raise KgraftError(f"--{flag} must be a whole number; got {value!r}")
 
 
-def _above_zero(flag: str, value: float) -> None:
-    if not value > 0:
+def _above_zero(flag: str, value: float | tuple[float, ...]) -> None:
+    if not min(value if isinstance(value, tuple) else (value,), default=0) > 0:
         raise KgraftError(f"--{flag} must be above 0; got {value}")
 
 
@@ -96,7 +98,7 @@ class StudentConfig:
     """What replaces the teacher's blocks.
 
     Attributes:
-        source: a recipe (`width:0.5`, `keep`), or a Keras model (`PATH.keras`, `zoo:NAME`,
+        source: a recipe (`width:0.5`, `depth:3`), or a Keras model (`PATH.keras`, `zoo:NAME`,
             `applications:NAME`) that is cut at `cuts` into as many blocks as the teacher.
         cuts: the cuts of a student model; empty for recipes.
         graft: which blocks are replaced: `all`, or comma-separated block numbers (from 0) and
@@ -129,6 +131,7 @@ class DataConfig:
         seed: seed of the draw, the views and the training order.
         augment: name of the augmentation.
         views: training views per image.
+        mixed_views: further training views in all, each a mix of two views.
         heldout_views: held-out views per image, never trained on; 512 views in all at most.
         resize: `none`, `crop` (scaled to cover the size, centre crop), or `auto`: `crop` where the
             images of the source differ in size.
@@ -147,6 +150,7 @@ class DataConfig:
     seed: int = 0
     augment: str = "crop_flip"
     views: int = 16
+    mixed_views: int = 0
     heldout_views: int = 2
     resize: str = "auto"
     on_corrupt: str = "skip"
@@ -164,12 +168,13 @@ class DataConfig:
                 "give --shots (images a class) or --images (in all) and leave the other at none; "
                 f"got --shots={self.shots or 'none'} and --images={self.images or 'none'}"
             )
-        for flag in ("shots", "images", "views", "heldout_views", "seed"):
+        for flag in ("shots", "images", "views", "mixed_views", "heldout_views", "seed"):
             _whole(flag, getattr(self, flag))
         _at_least("shots", self.shots, 1)
         _at_least("images", self.images, 1)
         _at_least("seed", self.seed, 0)
         _at_least("views", self.views, 1)
+        _at_least("mixed_views", self.mixed_views, 0)
         _at_least("heldout_views", self.heldout_views, 1)
         _one_of("augment", self.augment, AUGMENTATIONS)
         _one_of("resize", self.resize, RESIZES)
@@ -184,24 +189,27 @@ class TrainConfig:
         loss: `normalized_mse` (the paper's), `mse` or `kl`, all on logits.
         temperature: softmax temperature of `kl`.
         feature_weight: weight of the feature term at the span's exit; 0 for none.
-        steps: updates of each stage-one phase and of each stage-two phase; 0 trains nothing.
+        steps: updates of each stage-one and stage-two phase, or of every phase; 0 trains nothing.
         batch: views per update, over all replicas.
-        block_rate, adapter_rate: stage-one learning rates.
+        block_rate, adapter_rate: stage-one rates; the first may be one for each replaced block.
         block_rate_two, adapter_rate_two: stage-two learning rates.
         optimizer, decay: optimiser, and the shape of its rate over a phase.
         order: which end stage two grows from.
-        select: `heldout` keeps the weights of the lowest held-out loss within a phase, its start
-            included; `last` keeps the last step's.
+        select: weights kept of a phase: `heldout`, of the lowest held-out loss, or `last`.
         strategy: distribution strategy.
+        precision: what the graft computes in, weights apart; `auto` is bfloat16 where that is safe.
+        xla: whether steps are compiled with XLA, for GPUs only.
         cache_mb: memory for cached teacher activations, in MiB.
+        cache_dtype: what they are kept in; steps compute in float32 or `precision` either way.
+        spill_mb: disk space in the work folder for those that do not fit in memory, in MiB.
     """
 
     loss: str = "normalized_mse"
     temperature: float = 4.0
     feature_weight: float = 1.0
-    steps: tuple[int, int] = (200, 600)
+    steps: tuple[int, int] | tuple[int, ...] = (200, 600)
     batch: int = 64
-    block_rate: float = 5e-4
+    block_rate: float | tuple[float, ...] = 5e-4
     adapter_rate: float = 1e-3
     block_rate_two: float = 5e-4
     adapter_rate_two: float = 5e-4
@@ -210,7 +218,11 @@ class TrainConfig:
     order: str = "forward"
     select: str = "heldout"
     strategy: str = "auto"
+    precision: str = "auto"
+    xla: bool = False
     cache_mb: int = 2048
+    cache_dtype: str = "float32"
+    spill_mb: int = 0
 
     def __post_init__(self) -> None:
         _one_of("loss", self.loss, LOSSES)
@@ -219,6 +231,7 @@ class TrainConfig:
         _one_of("order", self.order, ORDERS)
         _one_of("select", self.select, ("heldout", "last"))
         _one_of("strategy", self.strategy, STRATEGIES)
+        _one_of("precision", self.precision, PRECISIONS)
         _above_zero("temperature", self.temperature)
         _at_least("feature_weight", self.feature_weight, 0)
         for steps in self.steps:
@@ -227,6 +240,8 @@ class TrainConfig:
         for flag in ("block_rate", "adapter_rate", "block_rate_two", "adapter_rate_two"):
             _above_zero(flag, getattr(self, flag))
         _at_least("cache_mb", self.cache_mb, 0)
+        _one_of("cache_dtype", self.cache_dtype, CACHE_DTYPES)
+        _at_least("spill_mb", self.spill_mb, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,6 +269,8 @@ class RunConfig:
         workdir: folder for everything the run writes; new or empty, or with `resume` the folder of
             a run of the same settings that was stopped.
         resume: whether to go on from the phases finished in `workdir`.
+        phases: `all`, or the phases to train and stop after, by number or name: `0-2,4`.
+        side_by_side: processes that train stage one; `auto`: one a GPU where there are several.
     """
 
     teacher: TeacherConfig
@@ -263,6 +280,12 @@ class RunConfig:
     export: ExportConfig = ExportConfig()
     workdir: str = "kgraft_run"
     resume: bool = False
+    phases: str = ALL
+    side_by_side: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_phases(self.phases)
+        check_side_by_side(self.side_by_side)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain nested dicts, for the report and for resuming."""
@@ -291,7 +314,8 @@ class RunConfig:
                 elif field.default is dataclasses.MISSING:
                     raise KgraftError(f"{flag} is missing: it has no default")
             made[section] = config(**values)
-        own = {name: flags.pop(name) for name in ("workdir", "resume") if name in flags}
+        own: dict[str, Any] = {n: flags.pop(n) for n in ("workdir", "resume") if n in flags}
+        own |= {n: str(flags.pop(n)) for n in ("phases", "side_by_side") if n in flags}
         if flags:
             raise KgraftError(
                 f"unknown settings: {', '.join(sorted(flags))}; they are named as the flags of "

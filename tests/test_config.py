@@ -40,6 +40,8 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "loss": "mae"}, "--loss must be one of normalized_mse, mse, kl; got 'mae'"),
         ({**NEEDED, "block_rate": 0}, "--block_rate must be above 0; got 0"),
         ({**NEEDED, "steps": -1}, "--steps must be at least 0; got -1"),
+        ({**NEEDED, "cache_dtype": "int8"}, "--cache_dtype must be one of float32, float16; got"),
+        ({**NEEDED, "spill_mb": -1}, "--spill_mb must be at least 0; got -1"),
     ],
 )
 def test_what_is_refused_and_why(flags, message):
@@ -47,9 +49,19 @@ def test_what_is_refused_and_why(flags, message):
         RunConfig.from_flags(**flags)
 
 
+def test_how_a_run_is_shared_out():
+    config = RunConfig.from_flags(**NEEDED, phases=3, side_by_side=2)
+    assert (config.phases, config.side_by_side) == ("3", "2")
+    with pytest.raises(KgraftError, match="--phases must be all, or phases by number or name"):
+        RunConfig.from_flags(**NEEDED, phases="some")
+    with pytest.raises(KgraftError, match="--side_by_side must be auto, off or a whole number"):
+        RunConfig.from_flags(**NEEDED, side_by_side=0)
+
+
 def test_settings_as_plain_values():
     config = RunConfig(TeacherConfig("m.keras"), DataConfig("npz:x.npz"))
     settings = config.to_dict()
     assert settings["teacher"]["source"] == "m.keras"
-    assert set(settings) == {"teacher", "data", "student", "train", "export", "workdir", "resume"}
+    stages = {"teacher", "student", "data", "train", "export"}
+    assert set(settings) == {*stages, "workdir", "resume", "phases", "side_by_side"}
     assert (config.student, config.train) == (StudentConfig(), TrainConfig())

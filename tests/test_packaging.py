@@ -74,7 +74,9 @@ def test_embedded_files_are_small():
     assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) < 12e6
 
 
-@pytest.mark.parametrize("name", ["bin/kgraft-distill", "bin/kgraft-teach", "bin/test", ".ci/run"])
+@pytest.mark.parametrize(
+    "name", ["bin/kgraft-compare", "bin/kgraft-distill", "bin/kgraft-teach", "bin/test", ".ci/run"]
+)
 def test_scripts_can_be_run(name):
     assert os.access(ROOT / name, os.X_OK)
     subprocess.run(["bash", "-n", ROOT / name], check=True)

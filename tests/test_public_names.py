@@ -2,6 +2,7 @@ import pytest
 
 import kgraft
 from kgraft import config, errors
+from kgraft.comparison import CompareConfig, compare
 
 
 def test_settings_and_error_are_public():
@@ -11,7 +12,12 @@ def test_settings_and_error_are_public():
     assert kgraft.DataConfig is config.DataConfig
     assert kgraft.TrainConfig is config.TrainConfig
     assert kgraft.ExportConfig is config.ExportConfig
+    assert kgraft.CompareConfig is CompareConfig
     assert kgraft.KgraftError is errors.KgraftError
+
+
+def test_compare_is_public():
+    assert kgraft.compare is compare
 
 
 def test_public_names_are_listed():

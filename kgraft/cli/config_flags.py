@@ -159,11 +159,18 @@ def _count_or_names(argument: str) -> int | tuple[str, ...]:
     return names
 
 
-def _pair(argument: str) -> tuple[int, int]:
-    counts = tuple(int(part) for part in argument.split(","))
-    if len(counts) > 2:
-        raise ValueError
-    return counts[0], counts[-1]
+def _counts(argument: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in argument.split(","))
+
+
+def _steps(argument: str) -> tuple[int, ...]:
+    counts = _counts(argument)
+    return counts if len(counts) > 1 else counts * 2
+
+
+def _rates(argument: str) -> float | tuple[float, ...]:
+    rates = tuple(_finite(part) for part in argument.split(","))
+    return rates if len(rates) > 1 else rates[0]
 
 
 def _optional(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -182,5 +189,11 @@ PARSERS: dict[Any, FieldParser] = {
     tuple[str, ...] | int: FieldParser(
         _count_or_names, "a whole number, or names separated by commas"
     ),
-    tuple[int, int]: FieldParser(_pair, "one whole number, or two separated by a comma"),
+    tuple[int, int] | tuple[int, ...]: FieldParser(
+        _steps, "one whole number, or two separated by a comma, or one for each phase"
+    ),
+    float | tuple[float, ...]: FieldParser(
+        _rates, "a finite number, or one for each replaced block separated by commas"
+    ),
+    tuple[int, ...]: FieldParser(_counts, "whole numbers separated by commas"),
 }

@@ -1,10 +1,21 @@
 """kgraft-distill: a teacher and a few unlabelled images in, a verified small student out."""
 
 import pathlib
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
+
+from absl import flags
 
 from kgraft.cli import distill_flags, entry
 from kgraft.config import RunConfig
+from kgraft.pipeline.plan import plan_phases
+from kgraft.pipeline.stopwatch import Stopwatch
+
+# As good as the beginning of the process: nothing slow is imported before.
+_BEGAN = time.monotonic()
 
 ABOUT = (
     "Distills a small student from a trained Keras model with a few unlabelled images, by "
@@ -24,10 +35,36 @@ def main() -> NoReturn:
     entry.run(
         "kgraft-distill",
         distill_flags.define_flags,
-        distill_flags.build_config,
+        build_config,
         execute,
         about=ABOUT,
+        outline=outline,
     )
+
+
+def build_config(flag_values: flags.FlagValues) -> RunConfig:
+    """Makes the config of a run and checks what it says of blocks and phases.
+
+    Args:
+        flag_values: the parsed flags.
+
+    Raises:
+        KgraftError: a value is missing or not valid; the message names the flag.
+    """
+    config = distill_flags.build_config(flag_values)
+    plan_phases(config)
+    return config
+
+
+def outline(config: RunConfig) -> str:
+    """Returns the phases of a run, one a line with its number, as comments of a flagfile.
+
+    Args:
+        config: the settings of the run.
+    """
+    spans = plan_phases(config)
+    lines = [f"#   {number} {span.name}" for number, span in enumerate(spans)]
+    return "\n".join(["# phases, for --phases:", *lines])
 
 
 def execute(config: RunConfig) -> None:
@@ -42,13 +79,43 @@ def execute(config: RunConfig) -> None:
     # Late, because this loads TensorFlow and --help must not wait for it.
     from kgraft import api
 
-    result = api.distill(config)
+    result = api.run(config, Stopwatch(_BEGAN))
     if result is None:
         print("trained; the chief of the cluster writes the results")
+        return
+    if isinstance(result, api.Unfinished):
+        print(progress(result.phases, sys.argv[1:]))
         return
     print(result.table)
     print(f"\nwritten to {result.workdir}:")
     print("\n".join(written(pathlib.Path(result.workdir))))
+
+
+def progress(phases: Mapping[str, bool], arguments: Sequence[str]) -> str:
+    """Returns which phases are finished, and the command that goes on from there.
+
+    Args:
+        phases: every phase by name, and whether it is finished.
+        arguments: the command line of this run.
+    """
+    lines = [
+        f"{number:>3} {name:<20} {'finished' if finished else 'left'}"
+        for number, (name, finished) in enumerate(phases.items())
+    ]
+    going_on = shlex.join(["kgraft-distill", *_without_phases(arguments), "--resume"])
+    work = "trains what is left and writes" if not all(phases.values()) else "writes"
+    return "\n".join([*lines, "", f"this {work} the student and the report:", f"  {going_on}"])
+
+
+def _without_phases(arguments: Sequence[str]) -> list[str]:
+    rest, skip = [], False
+    for argument in arguments:
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if not skip and name != "phases":
+            rest.append(argument)
+        skip = name == "phases" and not equals and not skip
+    # A list in a flagfile is outdone by a later flag.
+    return [*rest, "--phases=all"] if any("flagfile" in a for a in rest) else rest
 
 
 def written(workdir: pathlib.Path) -> list[str]:

@@ -32,8 +32,8 @@ STUDENT = Section(
     {
         "graft": "blocks to replace, from 0: all, or numbers and ranges, each with an optional "
         "recipe: 2-4 or 3=width:0.25,4",
-        "source": "recipe (width:0.5, keep) or a Keras model (PATH.keras, zoo:NAME, "
-        "applications:NAME) with as many blocks as the teacher",
+        "source": "recipe (width:0.5, inner:0.5, depth:3, drop, keep) or a Keras model "
+        "(PATH.keras, zoo:NAME, applications:NAME) with as many blocks as the teacher",
         "cuts": "layer names where a student model is cut; none for recipes",
         "start": f"starting weights: {_either(config.STARTS)}",
     },
@@ -55,6 +55,8 @@ IMAGES = Section(
         "seed": "seed of the draw, the views and the training order",
         "augment": f"augmentation of the views: {_either(config.AUGMENTATIONS)}",
         "views": "training views per image; always one with --augment=none",
+        "mixed_views": "further training views in all, each made of two views (mixup and CutMix; "
+        "the teacher says what is to be seen there)",
         "heldout_views": "held-out views per image, never trained on; 512 in all at most",
         "resize": f"fit images to the teacher's size: {_either(config.RESIZES)}; auto is crop "
         "where sizes differ, else none",
@@ -82,9 +84,10 @@ TRAINING = Section(
         "loss": f"distance of student and teacher logits: {_either(config.LOSSES)}",
         "temperature": "softmax temperature of --loss=kl",
         "feature_weight": "weight of the feature term at the span's exit; 0 for none",
-        "steps": "updates of each phase; two numbers for stage one and stage two; 0 trains nothing",
+        "steps": "updates of each phase; two numbers for stage one and stage two, more for every "
+        "phase its own; 0 trains nothing",
         "batch": "views per update, over all replicas",
-        "block_rate": "learning rate of student blocks, stage one",
+        "block_rate": "learning rate of student blocks, stage one; several for each block its own",
         "adapter_rate": "learning rate of adapters, stage one",
         "block_rate_two": "learning rate of student blocks, stage two",
         "adapter_rate_two": "learning rate of adapters, stage two",
@@ -94,7 +97,13 @@ TRAINING = Section(
         "select": "weights kept of a phase: heldout (lowest loss on held-out views, the start "
         "included) or last",
         "strategy": f"distribution: {_either(config.STRATEGIES)}",
+        "precision": f"what the graft computes in: {_either(config.PRECISIONS)}; auto is "
+        "bfloat16 where the device multiplies it and the teacher names the same classes in it",
+        "xla": "compile steps with XLA; for GPUs, on CPUs it is far slower and refused",
         "cache_mb": "memory for cached teacher activations, in MiB",
+        "cache_dtype": f"what they are kept in: {_either(config.CACHE_DTYPES)}; float16 takes half "
+        "the room",
+        "spill_mb": "disk space in --workdir for activations beyond --cache_mb, in MiB",
     },
 )
 
@@ -110,6 +119,10 @@ RUN = Section(
     {
         "workdir": "folder for everything the run writes, new or empty",
         "resume": "go on from the finished phases of a stopped run in --workdir",
+        "phases": "phases to train and stop after, by number or name as --dry_run lists them, such "
+        "as 0-2,4 or one/block3, so that several machines can share a run; all for the whole run",
+        "side_by_side": "processes that train stage one, one a device: auto (one a GPU where there "
+        "are several), off or a number",
     },
 )
 

@@ -36,6 +36,7 @@ def run(
     *,
     about: str = "",
     load: Callable[[], None] = load_tensorflow,
+    outline: Callable[[Any], str] | None = None,
     on_interrupt: str = RESUME_HINT,
 ) -> NoReturn:
     """Runs one command on `sys.argv` and exits.
@@ -47,6 +48,7 @@ def run(
         execute: does the work and prints its results; imports what needs TensorFlow in its body.
         about: one paragraph for the top of `--help`.
         load: what is loaded before `execute`.
+        outline: what `--dry_run` prints of the config beside the settings, as comment lines.
         on_interrupt: what to tell a user who presses Ctrl-C.
 
     Raises:
@@ -65,11 +67,11 @@ def run(
             config = build_config(flag_values)
             work = functools.partial(_load_and_execute, load, execute, config)
             if flag_values["dry_run"].value:
-                work = functools.partial(print, resolved_flags(flag_values))
+                lines = [resolved_flags(flag_values)] + ([outline(config)] if outline else [])
+                work = functools.partial(print, "\n".join(lines))
     except KgraftError as error:
         _fail(name, str(error), EXIT_USAGE)
-    _execute(name, work, on_interrupt)
-    sys.exit(0)
+    finish(name, work, on_interrupt)
 
 
 def parse(flag_values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -186,7 +188,17 @@ def _load_and_execute(
     execute(config)
 
 
-def _execute(name: str, work: Callable[[], None], on_interrupt: str) -> None:
+def finish(name: str, work: Callable[[], Any], on_interrupt: str = RESUME_HINT) -> NoReturn:
+    """Does the work of a command and exits; an error it foresees is one line on stderr.
+
+    Args:
+        name: name of the command, in front of every message.
+        work: what is done.
+        on_interrupt: what to tell a user who presses Ctrl-C.
+
+    Raises:
+        SystemExit: always, with the codes of `run`.
+    """
     try:
         work()
         sys.stdout.flush()
@@ -200,6 +212,7 @@ def _execute(name: str, work: Callable[[], None], on_interrupt: str) -> None:
         _fail(name, str(error), EXIT_ERROR)
     except KeyboardInterrupt:
         _fail(name, f"stopped by Ctrl-C; {on_interrupt}", EXIT_INTERRUPTED)
+    sys.exit(0)
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from kgraft.data.evaluation import eval_batches
 from kgraft.data.fewshot import TransferSet, draw_transfer_set, write_transfer_list
+from kgraft.data.mixing import add_mixed_views
 from kgraft.data.resize import check_fits, fit_image, resolve_resize
 from kgraft.data.source import CorruptImage, Source
 from kgraft.data.sources import open_source
@@ -11,6 +12,7 @@ __all__ = [
     "CorruptImage",
     "Source",
     "TransferSet",
+    "add_mixed_views",
     "check_fits",
     "draw_transfer_set",
     "eval_batches",

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from kgraft.config import AUGMENTATIONS
+from kgraft.data.aligned import aligned_empty
 from kgraft.data.resize import Size, check_fits, fit_image, scale_image
 from kgraft.errors import KgraftError
 
@@ -45,7 +46,8 @@ def make_views(
         first_view: number of the first view.
 
     Returns:
-        uint8 `[images * views, height, width, channels]`: all views of image 0 first.
+        uint8 `[images * views, height, width, channels]`: all views of image 0 first; a
+        `aligned_empty`.
 
     Raises:
         KgraftError: the augmentation is unknown; an image does not fit.
@@ -55,7 +57,7 @@ def make_views(
     for index, image in enumerate(images):
         check_fits(image.shape, size=size, resize=resize, name=f"transfer image {index}")
     count = 1 if augment == "none" else views
-    out: np.ndarray = np.empty((len(images), count, *size), np.uint8)
+    out = aligned_empty((len(images), count, *size), np.uint8)
 
     def fill(index: int) -> None:
         numbers = range(first_view, first_view + count)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import socket
 from collections.abc import Iterator
 
 
@@ -17,7 +18,8 @@ def writing_aside(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         The path to write to, in the same folder. It is removed if the block raises.
     """
     path = pathlib.Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Processes on several machines may write to one shared folder.
+    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
         yield aside
         aside.replace(path)

@@ -1,23 +1,31 @@
-"""The weights of finished phases on disk, so that a stopped run goes on at the next phase."""
+"""The weights of finished phases on disk: for a run that was stopped, and for runs that share one.
 
+`settings.json` says what run a folder belongs to. The weights before the first phase and those of
+each finished phase are an `.npz` file and, written after it, a `.json` file with the result.
+"""
+
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from kgraft.data.write import writing_aside
 from kgraft.errors import KgraftError
+from kgraft.grafting.locks import file_lock
 from kgraft.grafting.span import Student, state_variables
 from kgraft.grafting.trainer import PhaseResult
 
 START = "start"
-_MANIFEST = "manifest.json"
+SETTINGS = "settings.json"
+_RECORD = ("name", "blocks", "result")
 
 
 def settings_key(settings: Mapping[str, Any]) -> str:
@@ -36,17 +44,6 @@ def _canonical(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
 
 
-def _write_aside(path: Path, data: bytes) -> None:
-    """Puts a whole file in place or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
-
 def _named(student: Student, blocks: Sequence[int]) -> dict[str, Any]:
     """The variables of some blocks by their place in the student, e.g. `block3.body.0`."""
     return {
@@ -58,7 +55,7 @@ def _named(student: Student, blocks: Sequence[int]) -> dict[str, Any]:
 
 
 def save_block_weights(path: Path, student: Student, blocks: Sequence[int]) -> None:
-    """Writes the weights of some student blocks to an `.npz` file, aside and then renamed.
+    """Writes the weights of some student blocks to an `.npz` file, which is whole or absent.
 
     Args:
         path: the file.
@@ -66,12 +63,31 @@ def save_block_weights(path: Path, student: Student, blocks: Sequence[int]) -> N
         blocks: numbers of the blocks; kept ones have nothing to write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "wb") as file:
+    with writing_aside(path) as aside, open(aside, "wb") as file:
         np.savez(file, **{name: v.numpy() for name, v in _named(student, blocks).items()})
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+        _flush(file)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_aside(path) as aside, open(aside, "wb") as file:
+        file.write(json.dumps(content, indent=1).encode())
+        _flush(file)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def result_path(folder: Path, phase: str) -> Path:
+    """Returns the file that is there when a phase is finished.
+
+    Args:
+        folder: the checkpoint folder.
+        phase: name of the phase, or `START`.
+    """
+    return folder / f"{phase.replace('/', '_')}.json"
 
 
 def load_block_weights(path: Path, student: Student, blocks: Sequence[int]) -> None:
@@ -102,41 +118,88 @@ def load_block_weights(path: Path, student: Student, blocks: Sequence[int]) -> N
 
 
 class Checkpoints:
-    """The checkpoint folder of one run."""
+    """The checkpoint folder of one run, or of several processes that share it.
+
+    What is finished is looked up each time, so that a process finds what others have done
+    meanwhile. The workers of a cluster look once, when they are made: all must do the same phases.
+    """
 
     def __init__(
-        self, folder: Path | str, settings: Mapping[str, Any], *, writes: bool = True
+        self,
+        folder: Path | str,
+        settings: Mapping[str, Any],
+        *,
+        writes: bool = True,
+        cluster: bool = False,
     ) -> None:
-        """Reads the manifest of a stopped run, or prepares a new one.
+        """Checks whose folder it is, and changes nothing.
 
         Args:
             folder: the folder; made at the first write.
-            settings: what the weights depend on; a resumed run must have the same.
+            settings: what the weights depend on; every run in this folder must have the same.
             writes: whether this process writes, which of several workers only the chief does.
+            cluster: whether several workers train each phase together.
 
         Raises:
             KgraftError: the folder belongs to a run of other settings.
-            KgraftError: the manifest cannot be read.
+            KgraftError: what is in it cannot be read.
         """
         self._folder = Path(folder)
         self._settings = json.loads(_canonical(settings))
         self._writes = writes
-        self._phases: dict[str, dict[str, Any]] = {}
-        if (self._folder / _MANIFEST).exists():
-            self._read_manifest()
+        self._seen: dict[str, Any] | None = None
+        self._check_settings()
+        if cluster:
+            paths = [p for p in self._folder.glob("*.json") if p.name != SETTINGS]
+            self._seen = {r["name"]: r for r in (_read_json(path, _RECORD) for path in paths)}
+
+    def claim(self) -> None:
+        """Makes the folder this run's own, before anything else is written to it.
+
+        Raises:
+            KgraftError: a run of other settings was faster.
+        """
+        path = self._folder / SETTINGS
+        if self._writes and not path.exists():
+            content = {"key": settings_key(self._settings), "settings": self._settings}
+            _write_json(path, content)
+        self._check_settings()
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, wait: Callable[[], None] | None = None) -> Iterator[bool]:
+        """Keeps other processes from doing the same piece of work at the same time.
+
+        Args:
+            name: what is done: a phase, `START`, or another name.
+            wait: called before this process waits for another one; None for not to wait.
+
+        Yields:
+            Whether this process may do it. In a cluster always True: its workers do all of it
+            together.
+        """
+        if self._seen is not None or not self._writes:
+            yield True
+            return
+        with file_lock(result_path(self._folder, name).with_suffix(".lock"), wait=wait) as held:
+            yield held
 
     def finished(self, phase: str) -> PhaseResult | None:
         """Returns the result of a finished phase; None for one that has to be done.
 
         Args:
             phase: name of the phase.
+
+        Raises:
+            KgraftError: its file cannot be read.
         """
-        record = self._phases.get(phase, {}).get("result")
-        return PhaseResult(**{**record, "blocks": tuple(record["blocks"])}) if record else None
+        record = self._record(phase)
+        if record is None:
+            return None
+        return PhaseResult(**{**record["result"], "blocks": tuple(record["blocks"])})
 
     def has_start(self) -> bool:
         """Returns whether the weights before the first phase were saved."""
-        return START in self._phases
+        return self._record(START) is not None
 
     def save_start(self, student: Student) -> None:
         """Writes the weights before the first phase.
@@ -165,38 +228,46 @@ class Checkpoints:
         Raises:
             KgraftError: the phase is not finished, or its file does not fit the student.
         """
-        if phase not in self._phases:
+        record = self._record(phase)
+        if record is None:
             raise KgraftError(f"no checkpoint of {phase} in {self._folder}")
-        record = self._phases[phase]
-        load_block_weights(self._folder / record["file"], student, record["blocks"])
+        weights = result_path(self._folder, phase).with_suffix(".npz")
+        load_block_weights(weights, student, record["blocks"])
 
     def _save(
         self, name: str, student: Student, blocks: Sequence[int], result: dict[str, Any] | None
     ) -> None:
-        file = name.replace("/", "_") + ".npz"
-        self._phases[name] = {"file": file, "blocks": list(blocks), "result": result}
         if not self._writes:
             return
-        save_block_weights(self._folder / file, student, blocks)
-        # The manifest comes last: a run killed before it does the phase again.
-        content = {
-            "key": settings_key(self._settings),
-            "settings": self._settings,
-            "phases": self._phases,
-        }
-        _write_aside(self._folder / _MANIFEST, json.dumps(content, indent=1).encode())
+        self.claim()
+        path = result_path(self._folder, name)
+        save_block_weights(path.with_suffix(".npz"), student, blocks)
+        # The result comes last: a run killed before it does the phase again.
+        values = (name, list(blocks), result)
+        _write_json(path, dict(zip(_RECORD, values, strict=True)))
 
-    def _read_manifest(self) -> None:
-        path = self._folder / _MANIFEST
-        try:
-            content = json.loads(path.read_text())
-            key, settings, phases = content["key"], content["settings"], content["phases"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise KgraftError(f"cannot read the checkpoint manifest {path}: {error}") from None
-        if key != settings_key(self._settings):
-            difference = ", ".join(_differences(settings, self._settings))
+    def _record(self, name: str) -> dict[str, Any] | None:
+        if self._seen is not None:
+            return self._seen.get(name)
+        path = result_path(self._folder, name)
+        return _read_json(path, _RECORD) if path.exists() else None
+
+    def _check_settings(self) -> None:
+        path = self._folder / SETTINGS
+        if not path.exists():
+            return
+        content = _read_json(path, ("key", "settings"))
+        if content["key"] != settings_key(self._settings):
+            difference = ", ".join(_differences(content["settings"], self._settings))
             raise KgraftError(f"{self._folder} belongs to a run of other settings: {difference}")
-        self._phases = phases
+
+
+def _read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        return {key: content[key] for key in keys}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KgraftError(f"cannot read the checkpoint {path}: {error!r}") from None
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

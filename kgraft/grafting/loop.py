@@ -57,6 +57,11 @@ class PhaseLoop:
     pace: "Pace"
     on_progress: OnProgress | None
 
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds of tracing and compiling so far."""
+        return self.meter.compile_seconds + self.pace.compile_seconds
+
     def measurements(self, batches: Batches, losses: list[float]) -> Iterator[Measured]:
         """Trains, measuring at the start, at even distances and at the end.
 
@@ -134,7 +139,15 @@ class Pace:
         self.steps = fixed or 1
         self._fixed = fixed
         self.seconds_per_step: float | None = None
-        self._calls = 0
+        self._first: tuple[float, int] | None = None
+
+    @property
+    def compile_seconds(self) -> float:
+        """How much longer the first call took than its steps take in later ones."""
+        if self._first is None:
+            return 0.0
+        seconds, steps = self._first
+        return max(0.0, seconds - steps * (self.seconds_per_step or 0.0))
 
     def time(self, trainer: Callable[[Batches], np.ndarray], part: Batches) -> np.ndarray:
         """Does the steps and takes their time.
@@ -148,12 +161,14 @@ class Pace:
         """
         began = time.monotonic()
         losses = trainer(part)
-        seconds = (time.monotonic() - began) / len(part)
-        self._calls += 1
+        seconds = time.monotonic() - began
         # The first call compiles and says nothing about the pace.
-        if self._calls > 1:
-            self.seconds_per_step = seconds
-            self.steps = self._fixed or max(1, int(_SECONDS_PER_CALL / max(seconds, 1e-4)))
+        if self._first is None:
+            self._first = (seconds, len(part))
+        else:
+            self.seconds_per_step = seconds / len(part)
+            wanted = _SECONDS_PER_CALL / max(self.seconds_per_step, 1e-4)
+            self.steps = self._fixed or max(1, int(wanted))
         return losses
 
 

@@ -2,10 +2,12 @@
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 
 from kgraft.config import TrainConfig
 from kgraft.errors import KgraftError
+from kgraft.phases import Span, list_spans
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,19 +48,19 @@ class Phase:
         return tuple(range(self.start, self.stop))
 
 
-def _phase(name: str, start: int, last: int, *, stage: int, train: TrainConfig) -> Phase:
-    one = stage == 1
+def _phase(span: Span, train: TrainConfig, *, steps: int, block_rate: float) -> Phase:
+    one = span.stage == 1
     return Phase(
-        name=name,
-        start=start,
-        stop=last + 1,
-        steps=train.steps[stage - 1],
-        block_rate=train.block_rate if one else train.block_rate_two,
+        name=span.name,
+        start=span.first,
+        stop=span.last + 1,
+        steps=steps,
+        block_rate=block_rate,
         adapter_rate=train.adapter_rate if one else train.adapter_rate_two,
         batch=train.batch,
         optimizer=train.optimizer,
         decay=train.decay,
-        stage=stage,
+        stage=span.stage,
     )
 
 
@@ -75,17 +77,56 @@ def graft_schedule(grafted: Sequence[int], train: TrainConfig) -> tuple[Phase, .
 
     Raises:
         KgraftError: a block is listed twice, or below 0.
+        KgraftError: there are several numbers of steps or rates, and not as many as there are
+            phases or replaced blocks.
     """
     blocks = sorted(grafted)
     if len(set(blocks)) != len(blocks) or any(block < 0 for block in blocks):
         raise KgraftError(f"grafted blocks must be different numbers from 0; got {tuple(grafted)}")
-    if train.order == "forward":
-        spans = [(blocks[0], last) for last in blocks[1:]]
-    else:
-        spans = [(first, blocks[-1]) for first in reversed(blocks[:-1])]
-    one = [_phase(f"one/block{b}", b, b, stage=1, train=train) for b in blocks]
-    two = [_phase(f"two/blocks{a}-{b}", a, b, stage=2, train=train) for a, b in spans]
-    return (*one, *two)
+    spans = list_spans(blocks, train.order)
+    numbers = zip(spans, _steps(train, spans), _block_rates(train, spans), strict=True)
+    return tuple(_phase(span, train, steps=n, block_rate=rate) for span, n, rate in numbers)
+
+
+def _steps(train: TrainConfig, spans: Sequence[Span]) -> tuple[int, ...]:
+    """The updates of every phase."""
+    if len(train.steps) == 2:
+        return tuple(train.steps[span.stage - 1] for span in spans)
+    if len(train.steps) != len(spans):
+        raise KgraftError(
+            f"--steps must be one number, two, or one for each of the {len(spans)} phases; got "
+            f"{len(train.steps)}"
+        )
+    return tuple(train.steps)
+
+
+def _block_rates(train: TrainConfig, spans: Sequence[Span]) -> tuple[float, ...]:
+    """The rate of the blocks in every phase."""
+    count = sum(span.stage == 1 for span in spans)
+    ones = train.block_rate if isinstance(train.block_rate, tuple) else (train.block_rate,) * count
+    if len(ones) != count:
+        raise KgraftError(
+            f"--block_rate must be one number, or one for each of the {count} replaced blocks; "
+            f"got {len(ones)}"
+        )
+    return (*ones, *(train.block_rate_two,) * (len(spans) - count))
+
+
+def earlier_phases(phase: Phase, phases: Sequence[Phase]) -> tuple[Phase, ...]:
+    """Finds the phases that another one goes on from.
+
+    A phase reads and changes the student blocks of its span and no others, so that these are the
+    earlier ones that have a block in common with it; all others may be trained at the same time.
+
+    Args:
+        phase: the phase.
+        phases: a part of the graft schedule or all of it, in order.
+
+    Returns:
+        Those in front of it in `phases` whose spans overlap its own.
+    """
+    before = itertools.takewhile(lambda other: other.name != phase.name, phases)
+    return tuple(p for p in before if p.start < phase.stop and phase.start < p.stop)
 
 
 def positions_wanted(phases: Iterable[Phase], *, features: bool) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from kgraft.data.preprocess import preprocess as preprocess_images
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.losses import Loss, feature_mse
+from kgraft.grafting.rows import Source
 from kgraft.grafting.schedule import Phase
 from kgraft.graph import Block, Chain
 from kgraft.students.block import StudentBlock
@@ -127,8 +128,8 @@ class Reads:
         exit_, _ = bank.nearest(phase.stop)
         return Reads(entry, exit_ if features else None)
 
-    def data(self, bank: ViewBank) -> Rows:
-        """Returns the tensors that steps gather rows of.
+    def data(self, bank: ViewBank) -> dict[str, Source]:
+        """Returns what steps gather rows of.
 
         Args:
             bank: the bank that the positions were found in.
@@ -137,9 +138,9 @@ class Reads:
             `entry` and `logits`, and `exit` where that is a cached position past the entry's.
         """
         last = bank.cached[-1]
-        found = {"entry": bank.tensor(self.entry), "logits": bank.tensor(last)}
+        found = {"entry": bank.rows_of(self.entry), "logits": bank.rows_of(last)}
         if self.exit not in (None, self.entry, last):
-            found["exit"] = bank.tensor(self.exit)
+            found["exit"] = bank.rows_of(self.exit)
         return found
 
 

@@ -1,6 +1,7 @@
 """Compiled training and measuring: many steps per call, data gathered where it is used."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from kgraft.errors import KgraftError
 from kgraft.grafting.batches import Batches
+from kgraft.grafting.rows import FileRows, gather_rows
 from kgraft.grafting.schedule import Phase
 from kgraft.grafting.span import Objective, Rows, adapter_variables, block_variables
 
@@ -24,7 +26,7 @@ def place_rows(data: Rows, strategy: tf.distribute.Strategy) -> Any:
     """Puts a copy of the data on every local device, so that no step copies any.
 
     Args:
-        data: tensors in host memory.
+        data: tensors in host memory, or rows on disk, which stay there.
         strategy: the strategy that will read them.
 
     Returns:
@@ -35,7 +37,10 @@ def place_rows(data: Rows, strategy: tf.distribute.Strategy) -> Any:
     def on_replica(context: Any) -> Rows:
         device = devices[context.replica_id_in_sync_group % len(devices)]
         with tf.device(device):
-            return {name: tf.identity(tensor) for name, tensor in data.items()}
+            return {
+                name: source if isinstance(source, FileRows) else tf.identity(source)
+                for name, source in data.items()
+            }
 
     return strategy.experimental_distribute_values_from_function(on_replica)
 
@@ -116,23 +121,32 @@ def _replica_share(values: tf.Tensor) -> tf.Tensor:
 
 
 def _gather(data: Rows, rows: tf.Tensor) -> Rows:
-    return {name: tf.gather(tensor, rows) for name, tensor in data.items()}
+    return {name: gather_rows(source, rows) for name, source in data.items()}
 
 
-def _train_step(objective: Objective, groups: tuple[_Group, ...]) -> _Step:
+def _train_step(objective: Objective, groups: tuple[_Group, ...], *, xla: bool) -> _Step:
     """One update, in replica context. The weights hold the scaling by the global batch."""
     variables = [v for group in groups for v in group.variables]
 
-    def step(rows: tf.Tensor, weights: tf.Tensor, data: Rows) -> tf.Tensor:
-        inputs = _gather(data, _replica_share(rows))
+    def loss_and_gradients(inputs: Rows, weights: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in variables:
                 tape.watch(variable.value)
             losses, _ = objective(inputs, training=True)
-            loss = tf.reduce_sum(losses * _replica_share(weights))
-        gradients = tape.gradient(
-            loss, [v.value for v in variables], unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+            loss = tf.reduce_sum(losses * weights)
+        values = [v.value for v in variables]
+        return loss, tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    # XLA gets the arithmetic alone: the optimiser's sum over replicas cannot be compiled with it.
+    compute = (
+        tf.function(loss_and_gradients, autograph=False, jit_compile=True)
+        if xla
+        else loss_and_gradients
+    )
+
+    def step(rows: tf.Tensor, weights: tf.Tensor, data: Rows) -> tf.Tensor:
+        inputs = _gather(data, _replica_share(rows))
+        loss, gradients = compute(inputs, _replica_share(weights))
         for group in groups:
             count = len(group.variables)
             group.optimizer.apply(gradients[:count], group.variables)
@@ -197,7 +211,12 @@ class Trainer:
     """The compiled updates of one phase; keeps the optimisers' state."""
 
     def __init__(
-        self, objective: Objective, data: Rows, *, strategy: tf.distribute.Strategy
+        self,
+        objective: Objective,
+        data: Rows,
+        *,
+        strategy: tf.distribute.Strategy,
+        xla: bool = False,
     ) -> None:
         """Makes optimisers and places the data; compiles at the first call.
 
@@ -205,13 +224,17 @@ class Trainer:
             objective: what is made smaller.
             data: `Reads.data` of the training bank.
             strategy: shares out each batch.
+            xla: compile loss and gradients with XLA.
 
         Raises:
             KgraftError: a variable to train was made outside the strategy's scope.
         """
         self._groups = _make_groups(objective, strategy)
         self._loop = _Loop(
-            strategy, _train_step(objective, self._groups), 1, place_rows(data, strategy)
+            strategy,
+            _train_step(objective, self._groups, xla=xla),
+            1,
+            place_rows(data, strategy),
         )
         self._run: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
 
@@ -236,7 +259,11 @@ class Trainer:
 
 
 class Meter:
-    """The compiled held-out measurement of one phase."""
+    """The compiled held-out measurement of one phase.
+
+    Attributes:
+        compile_seconds: time that tracing took.
+    """
 
     def __init__(
         self,
@@ -255,7 +282,9 @@ class Meter:
             batches: every held-out view once, weights summing to 1.
         """
         loop = _Loop(strategy, _measure_step(objective), 2, place_rows(data, strategy))
+        began = time.monotonic()
         self._run = loop.compiled(batches.rows.shape[1])
+        self.compile_seconds = time.monotonic() - began
         self._batches = batches
 
     def __call__(self) -> tuple[float, float]:

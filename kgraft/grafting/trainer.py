@@ -13,6 +13,7 @@ from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.batches import Batches, ordered_batches, shuffled_batches
 from kgraft.grafting.loop import Measured, Pace, PhaseLoop
 from kgraft.grafting.losses import Loss
+from kgraft.grafting.precision import student_computes_in
 from kgraft.grafting.progress import OnProgress
 from kgraft.grafting.schedule import Phase
 from kgraft.grafting.span import Objective, Reads, Student, state_variables
@@ -43,6 +44,8 @@ class PhaseResult:
         heldout_loss_start, heldout_agreement_start: on held-out views before the first update.
         heldout_loss_end, heldout_agreement_end: on held-out views with the weights kept.
         kept_step: the number of updates after which the weights were kept.
+        compile_seconds: the part of `seconds` that went into tracing and compiling.
+        dtype: what the graft computed in.
     """
 
     name: str
@@ -56,6 +59,8 @@ class PhaseResult:
     heldout_agreement_start: float
     heldout_agreement_end: float
     kept_step: int
+    compile_seconds: float = 0.0
+    dtype: str = "float32"
 
 
 def train_phase(
@@ -70,13 +75,16 @@ def train_phase(
     strategy: tf.distribute.Strategy,
     seed: int,
     select: str = "heldout",
+    dtype: str = "float32",
+    xla: bool = False,
     on_progress: OnProgress | None = None,
 ) -> PhaseResult:
     """Trains the student blocks of one span inside the frozen teacher.
 
     Args:
         phase: span, steps, rates, batch and optimiser.
-        chain: the teacher; none of its variables changes.
+        chain: the teacher, or inference copies of it (`choose_compute`); none of its variables
+            changes. Kept blocks of the student run as its blocks do.
         student: one block for each of the teacher's; only the span's change, in place.
         bank: the training views.
         heldout: views that are measured and never trained on.
@@ -86,6 +94,8 @@ def train_phase(
         seed: seed of the training order.
         select: `heldout` keeps the weights of the lowest held-out loss, the start included, out
             of about eight measurements; `last` those of the last step.
+        dtype: what the span computes in, `float32` or `bfloat16`; weights are float32 in both.
+        xla: compile the steps' arithmetic with XLA, which is for GPUs.
         on_progress: called about once a second and at every measurement.
 
     Returns:
@@ -98,6 +108,7 @@ def train_phase(
     """
     _check_span(phase, chain, student)
     began = time.monotonic()
+    student = _with_blocks_of(chain, student)
 
     def read(views: ViewBank) -> tuple[Objective, dict[str, tf.Tensor]]:
         reads = Reads.of(phase, views, features=feature_weight > 0)
@@ -106,20 +117,35 @@ def train_phase(
 
     replicas = strategy.num_replicas_in_sync
     heldout_batches = ordered_batches(len(heldout), batch=2 * phase.batch, replicas=replicas)
-    loop = PhaseLoop(
-        phase,
-        trainer=Trainer(*read(bank), strategy=strategy),
-        meter=Meter(*read(heldout), strategy=strategy, batches=heldout_batches),
-        variables=_span_state(phase, student),
-        pace=Pace(_STEPS_PER_WORKERS_CALL if has_several_workers(strategy) else None),
-        on_progress=on_progress,
-    )
     losses: list[float] = []
-    measured = list(loop.measurements(_batches(loop, len(bank), replicas, seed), losses))
+    with student_computes_in(student[phase.start : phase.stop], dtype):
+        loop = PhaseLoop(
+            phase,
+            trainer=Trainer(*read(bank), strategy=strategy, xla=xla),
+            meter=Meter(*read(heldout), strategy=strategy, batches=heldout_batches),
+            variables=_span_state(phase, student),
+            pace=Pace(_STEPS_PER_WORKERS_CALL if has_several_workers(strategy) else None),
+            on_progress=on_progress,
+        )
+        measured = list(loop.measurements(_batches(loop, len(bank), replicas, seed), losses))
     kept = min(measured, key=lambda m: m.loss) if select == "heldout" else measured[-1]
     # Also without a change: it puts replicas with statistics of their own back in step.
     _restore(loop.variables, kept.weights)
-    return _result(phase, losses, measured[0], kept, time.monotonic() - began)
+    result = _result(phase, losses, measured[0], kept)
+    return dataclasses.replace(
+        result,
+        seconds=time.monotonic() - began,
+        compile_seconds=loop.compile_seconds,
+        dtype=dtype,
+    )
+
+
+def _with_blocks_of(chain: Chain, student: Student) -> Student:
+    """Lets kept blocks run as the chain's do, which may be faster copies."""
+    return tuple(
+        dataclasses.replace(block, body=chain.blocks[block.index].graph) if block.kept else block
+        for block in student
+    )
 
 
 def _check_span(phase: Phase, chain: Chain, student: Student) -> None:
@@ -151,14 +177,12 @@ def _batches(loop: PhaseLoop, views: int, replicas: int, seed: int) -> Batches:
     )
 
 
-def _result(
-    phase: Phase, losses: list[float], start: Measured, kept: Measured, seconds: float
-) -> PhaseResult:
+def _result(phase: Phase, losses: list[float], start: Measured, kept: Measured) -> PhaseResult:
     return PhaseResult(
         name=phase.name,
         blocks=phase.blocks,
         steps=len(losses),
-        seconds=seconds,
+        seconds=0.0,
         loss_start=losses[0] if losses else None,
         loss_end=float(np.mean(losses[-_LAST_LOSSES:])) if losses else None,
         heldout_loss_start=start.loss,

@@ -133,7 +133,7 @@ def make_report(
             "views": len(job.transfer.views),
             "heldout": f"{len(job.transfer.heldout)}: {job.transfer.heldout_note}",
         },
-        seconds=dict(watch.seconds),
+        seconds=watch.whole(),
         flags=_resolved(job, config),
         versions=versions(),
         seeds={"draw, views, weights and training order": config.data.seed},

@@ -1,6 +1,7 @@
 """What a run works on: everything opened and checked before anything is written or trained."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from kgraft.config import RunConfig
 from kgraft.grafting import Phase, ViewBank, graft_schedule, positions_wanted
 from kgraft.graph import Chain
-from kgraft.pipeline.stopwatch import Stopwatch
+from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.teacher import OpenedTeacher, open_own_student, open_teacher
 from kgraft.pipeline.transfer import (
     TestSet,
@@ -25,6 +26,7 @@ from kgraft.students import (
     assign_recipes,
     check_own,
     make_student,
+    solve_connected,
 )
 
 
@@ -100,21 +102,43 @@ def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> tuple[ViewBank,
     Returns:
         The bank of training views and the bank of held-out views.
     """
-    positions = positions_wanted(job.phases, features=config.train.feature_weight > 0)
-    share = len(job.transfer.views) / (len(job.transfer.views) + len(job.transfer.heldout))
-    count = len(job.transfer.views)
+    train, transfer = config.train, job.transfer
+    positions = positions_wanted(job.phases, features=train.feature_weight > 0)
+    share = len(transfer.views) / (len(transfer.views) + len(transfer.heldout))
+    count = len(transfer.views)
     with watch.part("bank", f"running the teacher over {count} views and the held-out ones"):
         bank, heldout = (
             ViewBank(
                 views,
                 chain=job.chain,
                 preprocess=job.teacher.preprocess,
-                cache_mb=config.train.cache_mb * part,
+                cache_mb=train.cache_mb * part,
+                cache_dtype=train.cache_dtype,
+                spill_mb=train.spill_mb * part,
+                spill_folder=config.workdir,
                 positions=positions,
             )
-            for views, part in ((job.transfer.views, share), (job.transfer.heldout, 1 - share))
+            for views, part in ((transfer.views, share), (transfer.heldout, 1 - share))
         )
+    for note in _cache_notes(job.chain, bank, positions):
+        tell(note)
     return bank, heldout
+
+
+def _cache_notes(chain: Chain, bank: ViewBank, positions: tuple[int, ...]) -> list[str]:
+    """Says what is not simply in memory, one line a kind."""
+
+    def cuts(chosen: Iterable[int]) -> str:
+        return ", ".join(chain.cuts[position - 1] for position in sorted(chosen))
+
+    # The last position is the logits, which are always kept.
+    wanted = {position for position in positions if position < len(chain.blocks)}
+    kinds = {
+        "on disk": bank.spilled,
+        "computed anew at each step, beyond --cache_mb and --spill_mb": wanted - {*bank.cached},
+        "in float32, beyond the range of float16": bank.too_large,
+    }
+    return [f"activations at {cuts(found)}: {kind}" for kind, found in kinds.items() if found]
 
 
 def make_blocks(
@@ -139,4 +163,8 @@ def make_blocks(
     keras.utils.set_random_seed(config.data.seed)
     start = Start(config.student.start, activations, config.data.seed)
     with watch.part("student", f"making the student blocks, start: {config.student.start}"):
-        return make_student(job.chain, job.recipes, start, own=job.own)
+        student = make_student(job.chain, job.recipes, start, own=job.own)
+        if start.weights == "teacher" and not any(p.steps for p in job.phases if p.stage == 1):
+            # Blocks are solved for the teacher's inputs, which is what stage one gives them.
+            solve_connected(job.chain, student, activations, seed=config.data.seed)
+        return student

@@ -1,5 +1,6 @@
 """The graft schedule carried out for a job."""
 
+import dataclasses
 import hashlib
 import pathlib
 from typing import Any
@@ -15,13 +16,21 @@ from kgraft.grafting import (
     ProgressLine,
     TensorBoardLog,
     ViewBank,
+    check_ready,
+    check_xla,
+    choose_compute,
+    has_several_workers,
     is_chief,
     make_loss,
     run_schedule,
+    settle_start,
     tell_all,
 )
-from kgraft.pipeline.job import Job
-from kgraft.pipeline.stopwatch import Stopwatch
+from kgraft.grafting.checkpoints import START
+from kgraft.phases import choose_phases
+from kgraft.pipeline.job import Job, make_blocks
+from kgraft.pipeline.stopwatch import Stopwatch, tell
+from kgraft.pipeline.workdir import CHECKPOINTS
 from kgraft.students import StudentBlock
 
 SELECTION_RULES = {
@@ -30,8 +39,11 @@ SELECTION_RULES = {
     "last": "the weights after the last step of each phase",
 }
 
+# Views that stand in for all where nothing is left to train.
+_FEW = 16
 # Settings no weight depends on, or only through the images drawn, which are in the key themselves:
-# a stopped run may go on with another test set, less cache or a moved data folder.
+# a stopped run may go on with another test set, less cache or a moved data folder. The type of the
+# cache is not among them: it rounds what the steps read.
 _FREE = {
     "data": (
         "eval_dataset",
@@ -43,25 +55,90 @@ _FREE = {
         "download",
         "on_corrupt",
     ),
-    "train": ("cache_mb", "strategy"),
+    "train": ("cache_mb", "spill_mb", "strategy"),
 }
 
 
 def open_checkpoints(
-    job: Job, config: RunConfig, workdir: pathlib.Path, *, writes: bool
+    job: Job, config: RunConfig, *, strategy: tf.distribute.Strategy
 ) -> Checkpoints:
     """Opens the checkpoints of a run, before it writes anything.
 
     Args:
         job: the input of the run.
         config: the settings.
-        workdir: the work folder.
-        writes: whether this process writes them.
+        strategy: says whether this process writes them, and whether others do the same phases.
 
     Raises:
         KgraftError: those in the work folder are of another run.
+        KgraftError: there is no phase that `--phases` asks for, or one that it goes on from is
+            missing.
     """
-    return Checkpoints(workdir / "checkpoints", _depends(job, config), writes=writes)
+    checkpoints = Checkpoints(
+        pathlib.Path(config.workdir, CHECKPOINTS),
+        _depends(job, config),
+        writes=is_chief(strategy),
+        cluster=has_several_workers(strategy),
+    )
+    check_ready(job.phases, phases_asked(job, config), checkpoints)
+    return checkpoints
+
+
+def phases_asked(job: Job, config: RunConfig) -> tuple[str, ...] | None:
+    """Returns the names of the phases that `--phases` asks for; None for the whole run.
+
+    Raises:
+        KgraftError: there is no such phase.
+    """
+    return choose_phases(config.phases, [phase.name for phase in job.phases])
+
+
+def phases_left(job: Job, config: RunConfig, checkpoints: Checkpoints) -> tuple[str, ...]:
+    """Returns the names of the phases that were asked for and are not finished."""
+    asked = phases_asked(job, config)
+    names = [phase.name for phase in job.phases] if asked is None else asked
+    return tuple(name for name in names if not checkpoints.finished(name))
+
+
+def what_training_needs(job: Job, config: RunConfig, checkpoints: Checkpoints) -> Job:
+    """Returns a job for the banks: itself, or with few views where nothing is left to train.
+
+    From few views the student blocks are soon solved, with wrong weights and a wrong choice of
+    channels, but of the right form: all their weights are put back from the checkpoints.
+    """
+    if not checkpoints.has_start() or phases_left(job, config, checkpoints):
+        return job
+    transfer = job.transfer
+    few = dataclasses.replace(
+        transfer, views=transfer.views[:_FEW], heldout=transfer.heldout[:_FEW]
+    )
+    return dataclasses.replace(job, transfer=few)
+
+
+def start_student(
+    job: Job,
+    config: RunConfig,
+    banks: tuple[ViewBank, ViewBank],
+    *,
+    checkpoints: Checkpoints,
+    watch: Stopwatch,
+) -> tuple[StudentBlock, ...]:
+    """Makes the student blocks with the weights before the first phase, the same for all runs.
+
+    Args:
+        job: the input of the run.
+        config: the settings.
+        banks: training and held-out views.
+        checkpoints: where these weights are kept; those of the first run to save them count.
+        watch: times the parts.
+
+    Raises:
+        KgraftError: a user's student does not fit the teacher.
+    """
+    student = make_blocks(job, config, banks[0], watch)
+    with checkpoints.lock(START, wait=lambda: None):
+        settle_start(student, checkpoints)
+    return student
 
 
 def train_student(
@@ -72,10 +149,9 @@ def train_student(
     banks: tuple[ViewBank, ViewBank],
     strategy: tf.distribute.Strategy,
     checkpoints: Checkpoints,
-    workdir: pathlib.Path,
     watch: Stopwatch,
 ) -> tuple[PhaseResult, ...]:
-    """Trains all phases; those that a stopped run finished are taken from its checkpoints.
+    """Trains the phases; those that another run finished are taken from its checkpoints.
 
     Args:
         job: the input of the run.
@@ -84,26 +160,34 @@ def train_student(
         banks: training and held-out views.
         strategy: the strategy the student was made under.
         checkpoints: where finished phases are kept.
-        workdir: where TensorBoard scalars go.
         watch: times the part.
 
     Returns:
-        What each phase did.
+        What each phase did; of some phases only, those that are finished.
 
     Raises:
         KgraftError: training diverged.
     """
     chief = is_chief(strategy)
-    board = TensorBoardLog(workdir / "tensorboard")
+    board = TensorBoardLog(pathlib.Path(config.workdir, "tensorboard"))
     listeners: list[OnProgress] = [ProgressLine(job.phases), board] if chief else []
     replicas = strategy.num_replicas_in_sync
-    with watch.part("training", f"training {len(job.phases)} phases on {replicas} replica(s)"):
+    count = len(phases_left(job, config, checkpoints))
+    compiling: list[float] = []
+    with watch.part("training", f"training {count} phases on {replicas} replica(s)"):
+        check_xla(config.train.xla)
+        with strategy.scope():
+            compute = choose_compute(config.train.precision, job.chain, banks[1])
+        tell(f"computing in {compute.dtype} ({compute.note})")
         try:
             return run_schedule(
                 job.phases,
                 student=student,
                 checkpoints=checkpoints,
-                chain=job.chain,
+                only=phases_asked(job, config),
+                tell=tell,
+                on_trained=lambda result: compiling.append(result.compile_seconds),
+                chain=compute.chain,
                 bank=banks[0],
                 heldout=banks[1],
                 loss=make_loss(config.train.loss, temperature=config.train.temperature),
@@ -111,10 +195,13 @@ def train_student(
                 strategy=strategy,
                 seed=config.data.seed,
                 select=config.train.select,
+                dtype=compute.dtype,
+                xla=config.train.xla,
                 on_progress=tell_all(*listeners),
             )
         finally:
             board.close()
+            watch.split_off("compiling", sum(compiling), of="training")
 
 
 def _depends(job: Job, config: RunConfig) -> dict[str, Any]:
@@ -129,7 +216,8 @@ def _depends(job: Job, config: RunConfig) -> dict[str, Any]:
     for layer in job.chain.graph.layers:
         for weight in layer.get_weights():
             weights.update(np.ascontiguousarray(weight).tobytes())
-    views = hashlib.sha256(job.transfer.views.tobytes())
-    views.update(job.transfer.heldout.tobytes())
+    views = hashlib.sha256()
+    for pixels in (job.transfer.views, job.transfer.heldout):
+        views.update(np.ascontiguousarray(pixels).data)
     hashes = {"views_sha256": views.hexdigest(), "teacher_sha256": weights.hexdigest()}
     return {**depends, **hashes}

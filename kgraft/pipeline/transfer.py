@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from kgraft.config import DataConfig
 from kgraft.data import (
     Source,
     TransferSet,
+    add_mixed_views,
     check_fits,
     draw_transfer_set,
     eval_batches,
@@ -96,14 +98,37 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
     make = functools.partial(
         make_views, augment=config.augment, size=size, seed=config.seed, resize=resize
     )
-    if config.augment == "none":
-        train, held, note = _split(images.images)
-        return Transfer(images, size, resize, make(train, views=1), make(held, views=1), note)
-    views = make(images.images, views=config.views)
-    chosen = _spread(images.images, max(1, _HELDOUT_MOST // config.heldout_views))
-    heldout = make(chosen, views=config.heldout_views, first_view=config.views)
-    note = f"{config.heldout_views} further views of each of {len(chosen)} transfer images"
+    views, heldout, note = _make_views(config, images.images, make)
     return Transfer(images, size, resize, views, heldout, note)
+
+
+def without_pixels(transfer: Transfer) -> Transfer:
+    """Lets go of the transfer images themselves, which may be large photographs.
+
+    Args:
+        transfer: with or without them.
+
+    Returns:
+        The same ids, names and views.
+    """
+    images = dataclasses.replace(transfer.images, images=())
+    return dataclasses.replace(transfer, images=images)
+
+
+def _make_views(
+    config: DataConfig, images: tuple[np.ndarray, ...], make: Callable[..., np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Makes training views, held-out views and a note of what the latter are."""
+    if config.augment == "none":
+        train, held, note = _split(images)
+        views = add_mixed_views(make(train, views=1), config.mixed_views, seed=config.seed)
+        return views, make(held, views=1), note
+    chosen = _spread(images, max(1, _HELDOUT_MOST // config.heldout_views))
+    return (
+        add_mixed_views(make(images, views=config.views), config.mixed_views, seed=config.seed),
+        make(chosen, views=config.heldout_views, first_view=config.views),
+        f"{config.heldout_views} further views of each of {len(chosen)} transfer images",
+    )
 
 
 def _spread(images: tuple[np.ndarray, ...], most: int) -> tuple[np.ndarray, ...]:

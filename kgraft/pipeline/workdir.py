@@ -8,20 +8,25 @@ import keras
 
 from kgraft.errors import KgraftError
 
+CHECKPOINTS = "checkpoints"
 
-def check_workdir(path: pathlib.Path, *, resume: bool) -> None:
+
+def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> None:
     """Checks that a run may write to a folder, and changes nothing.
 
     Args:
         path: the folder; need not exist.
         resume: whether the run goes on from what is there.
+        shared: whether other runs may be at work in it, which have made its checkpoint folder.
 
     Raises:
-        KgraftError: it is no folder, cannot be written to, or has files and `resume` is off.
+        KgraftError: it is no folder, cannot be written to, or has files and the run neither
+            resumes nor shares them.
     """
     if path.exists() and not path.is_dir():
         raise KgraftError(f"--workdir must be a folder; {path} is a file")
-    if path.exists() and any(path.iterdir()) and not resume:
+    welcome = resume or (shared and (path / CHECKPOINTS).is_dir())
+    if not welcome and path.exists() and any(path.iterdir()):
         raise KgraftError(
             f"--workdir must be new or empty; {path} has files: give another folder, or "
             "--resume to go on with the run that was stopped there"

@@ -51,6 +51,8 @@ def _phases(report: RunReport) -> str:
         "steps",
         "kept step",
         "seconds",
+        "of them compiling",
+        "computed in",
         "loss, start to end",
         "held-out loss, start to kept",
         "held-out agreement %, start to kept",
@@ -68,6 +70,8 @@ def _phase_cells(phase: PhaseRecord) -> tuple[str, ...]:
         str(phase.steps),
         _shown(phase.kept_step),
         f"{phase.seconds:.1f}",
+        f"{phase.compile_seconds:.1f}",
+        phase.dtype,
         _range(phase.loss_start, phase.loss_end),
         _range(phase.heldout_loss_start, phase.heldout_loss_end),
         _range(phase.heldout_agreement_start, phase.heldout_agreement_end, percent=True),
@@ -116,10 +120,15 @@ def _left_out(report: RunReport) -> str:
 
 
 def _seconds(report: RunReport) -> str:
-    facts: dict[str, Any] = {part: f"{taken:.1f} s" for part, taken in report.seconds.items()}
-    if report.peak_memory_mb is not None:
-        facts["peak memory"] = f"{report.peak_memory_mb:,.0f} MiB"
-    return _section("Time and memory", _facts(facts))
+    whole = sum(report.seconds.values())
+    parts = {**report.seconds, "all": whole}
+    rows = [
+        (part, f"{taken:.1f}", f"{100 * taken / whole if whole else 0:.1f}")
+        for part, taken in parts.items()
+    ]
+    memory = report.peak_memory_mb
+    peak = "" if memory is None else f"Peak memory: {memory:,.0f} MiB."
+    return _section("Time and memory", _table(("part", "seconds", "%"), rows), peak)
 
 
 def _section(title: str, *paragraphs: str) -> str:

@@ -48,6 +48,8 @@ class PhaseRecord:
         heldout_loss_start, heldout_loss_end: held-out loss before, and of the kept weights.
         heldout_agreement_start, heldout_agreement_end: agreement with the teacher there, 0..1.
         kept_step: after how many updates the kept weights were reached; 0 for the start's.
+        compile_seconds: the part of `seconds` that went into tracing and compiling.
+        dtype: what the graft computed in; weights are float32 whatever it is.
     """
 
     name: str
@@ -61,6 +63,8 @@ class PhaseRecord:
     heldout_agreement_start: float | None = None
     heldout_agreement_end: float | None = None
     kept_step: int | None = None
+    compile_seconds: float = 0.0
+    dtype: str = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +101,7 @@ class RunReport:
         models: the table: teacher, student, each exported file.
         phases: the graft schedule as it was carried out.
         transfer: the few-shot set: at least `images` (count) and `sha256` (of the sample list).
-        seconds: wall time by part of the run.
+        seconds: wall time by part of the run; the parts add up to the whole.
         flags: the resolved settings, `RunConfig.to_dict()`.
         versions: package to version.
         seeds: purpose to seed.

@@ -19,7 +19,9 @@ class Everything:
     fast: bool = False
     cuts: tuple[str, ...] | int = 5
     names: tuple[str, ...] = ("a", "b")
-    steps: tuple[int, int] = (1, 2)
+    steps: tuple[int, int] | tuple[int, ...] = (1, 2)
+    turns: tuple[int, ...] = (1, 2, 3)
+    rates: float | tuple[float, ...] = 0.5
     hidden: int = 0
 
 
@@ -75,6 +77,11 @@ def test_a_field_without_default_must_be_given():
         ("--names=x,y", "names", ("x", "y")),
         ("--steps=300", "steps", (300, 300)),
         ("--steps=300,600", "steps", (300, 600)),
+        ("--steps=3,2,1", "steps", (3, 2, 1)),
+        ("--turns=5", "turns", (5,)),
+        ("--turns=5,6", "turns", (5, 6)),
+        ("--rates=2e-3", "rates", 2e-3),
+        ("--rates=1,2e-3", "rates", (1.0, 2e-3)),
     ],
 )
 def test_values(argument, field, value):
@@ -94,8 +101,9 @@ def test_values(argument, field, value):
         ("--cuts=", "a whole number, or names separated by commas"),
         ("--cuts=a,,b", "a whole number, or names separated by commas"),
         ("--names=a,", "names separated by commas"),
-        ("--steps=1,2,3", "one whole number, or two separated by a comma"),
-        ("--steps=", "one whole number, or two separated by a comma"),
+        ("--steps=", "one whole number, or two separated by a comma, or one for each phase"),
+        ("--turns=1,x", "whole numbers separated by commas"),
+        ("--rates=1,inf", "a finite number, or one for each replaced block separated by commas"),
     ],
 )
 def test_wrong_values_say_what_came_and_what_was_expected(argument, expected):

@@ -138,7 +138,9 @@ def test_flagfiles_of_the_project(path):
 def test_the_flagfiles_there_are():
     assert {path.stem for path in CONFIGS} == {
         "cifar10",
+        "cifar10_paper",
         "cifar100",
+        "cifar100_paper",
         "cifar10_resnet56",
         "fashion_mnist",
         "fashion_mnist_teacher",

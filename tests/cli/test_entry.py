@@ -152,6 +152,17 @@ def test_dry_run_prints_a_flagfile_of_the_settings(command, tmp_path):
     assert command(f"--flagfile={tmp_path / 'again.flags'}")[3] == [Settings("blue", 1)]
 
 
+def test_dry_run_prints_the_outline_and_finds_what_is_wrong_with_it(command):
+    def outline(settings):
+        if settings.size > 2:
+            raise KgraftError("too big")
+        return f"# {settings.size} pots"
+
+    assert command("--dry_run", outline=outline)[1].endswith("--size=1\n# 1 pots\n")
+    code, out, err, _ = command("--dry_run", "--size=3", outline=outline)
+    assert (code, out, err) == (2, "", "paint: error: too big\n")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--dry_run"]])
 def test_a_reader_that_went_away_is_no_traceback(arguments):
     program = (

@@ -1,8 +1,9 @@
 """Small distillations in a process of its own: python run_graft.py FOLDER '[{"name": ...}, ...]'.
 
 Options of a run: `name` (the student's weights go to FOLDER/NAME.npz), `strategy`, `batch`, `steps`
-(of each phase), `batchnorm`, `workdir` (for checkpoints), `seed` (of the starting weights), `kill`
-([phase, step]: the process kills itself there). There are two logical CPUs.
+(of each phase), `batchnorm`, `bank` (options of `ViewBank`), `workdir` (for checkpoints), `seed`
+(of the starting weights), `kill` ([phase, step]: the process kills itself there). There are two
+logical CPUs.
 """
 
 import json
@@ -21,11 +22,13 @@ from kgraft.grafting import (
     Checkpoints,
     Progress,
     graft_schedule,
+    has_several_workers,
     is_chief,
     make_loss,
     make_strategy,
     positions_wanted,
     run_schedule,
+    settle_start,
 )
 
 
@@ -63,13 +66,17 @@ def distil(folder: Path, options: dict[str, Any]) -> None:
 
     checkpoints = None
     if "workdir" in options:
-        checkpoints = Checkpoints(options["workdir"], {}, writes=is_chief(strategy))
+        cluster = has_several_workers(strategy)
+        checkpoints = Checkpoints(
+            options["workdir"], {}, writes=is_chief(strategy), cluster=cluster
+        )
+        settle_start(student, checkpoints)
     run_schedule(
         phases,
         student=student,
         checkpoints=checkpoints,
         chain=chain,
-        bank=make_bank(chain, cache_mb=1, positions=wanted),
+        bank=make_bank(chain, **options.get("bank", {"cache_mb": 1}), positions=wanted),
         heldout=make_bank(chain, n=7, seed=1),
         loss=make_loss("normalized_mse"),
         feature_weight=0.5,

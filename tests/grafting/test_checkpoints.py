@@ -112,10 +112,68 @@ def test_other_settings_are_named(tmp_path: Path, student: Student) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", json.dumps({"key": "x"})])
-def test_a_broken_manifest(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(KgraftError, match="cannot read the checkpoint manifest"):
+def test_broken_files(tmp_path: Path, text: str) -> None:
+    (tmp_path / "one_block1.json").write_text(text)
+    with pytest.raises(KgraftError, match=r"cannot read the checkpoint .*one_block1\.json"):
+        Checkpoints(tmp_path, _SETTINGS).finished("one/block1")
+    with pytest.raises(KgraftError, match=r"cannot read the checkpoint .*one_block1\.json"):
+        Checkpoints(tmp_path, _SETTINGS, cluster=True)
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(KgraftError, match=r"cannot read the checkpoint .*settings\.json"):
         Checkpoints(tmp_path, _SETTINGS)
+
+
+def test_what_another_process_finishes_is_seen(tmp_path: Path, student: Student) -> None:
+    ours, theirs = (Checkpoints(tmp_path, _SETTINGS) for _ in range(2))
+    ours.claim()
+    assert ours.finished("one/block1") is None and not ours.has_start()
+    theirs.save_start(student)
+    theirs.save(student, _RESULT)
+    assert ours.finished("one/block1") == _RESULT and ours.has_start()
+    names = {path.name for path in tmp_path.iterdir()}
+    one = {f"one_block1.{kind}" for kind in ("json", "npz")}
+    assert names == {"settings.json", "start.json", "start.npz", *one}
+
+
+def test_the_workers_of_a_cluster_see_what_there_was(tmp_path: Path, student: Student) -> None:
+    alone = Checkpoints(tmp_path, _SETTINGS)
+    alone.save_start(student)
+    cluster = Checkpoints(tmp_path, _SETTINGS, cluster=True)
+    alone.save(student, _RESULT)
+    assert cluster.has_start() and cluster.finished("one/block1") is None
+    # They never wait for each other.
+    with cluster.lock("one/block1") as held, cluster.lock("one/block1") as also:
+        assert held and also
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_weights_without_a_result_are_not_a_finished_phase(
+    tmp_path: Path, student: Student
+) -> None:
+    checkpoints = Checkpoints(tmp_path, _SETTINGS)
+    checkpoints.save(student, _RESULT)
+    (tmp_path / "one_block1.json").unlink()
+    assert checkpoints.finished("one/block1") is None
+
+
+def test_a_run_of_other_settings_that_was_faster(tmp_path: Path, student: Student) -> None:
+    slow = Checkpoints(tmp_path, _SETTINGS)
+    Checkpoints(tmp_path, {**_SETTINGS, "seed": 1}).claim()
+    before = sorted(tmp_path.iterdir())
+    for write in (slow.claim, lambda: slow.save_start(student)):
+        with pytest.raises(KgraftError, match=r"other settings: seed was 1, now 0$"):
+            write()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_lock_is_one_process_s(tmp_path: Path) -> None:
+    ours, theirs = (Checkpoints(tmp_path, _SETTINGS) for _ in range(2))
+    with ours.lock("one/block1") as held, theirs.lock("one/block1") as also:
+        assert held and not also
+        with theirs.lock("one/block0") as other:
+            assert other
+    with theirs.lock("one/block1") as held:
+        assert held
 
 
 def test_restoring_what_is_not_there(tmp_path: Path, student: Student) -> None:

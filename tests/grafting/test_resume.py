@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from grafting_cases import GraftFactory, load, read_weights, start_distil, wait_distil
 
-from kgraft.grafting import Checkpoints, Phase, PhaseResult, run_schedule
+from kgraft.grafting import Checkpoints, Phase, PhaseResult, run_schedule, settle_start
 
 _PHASES = (
     Phase("one/block0", 0, 1, 6, 1e-2, 1e-2, batch=8),
@@ -24,6 +24,8 @@ def _run(
         for variable in student[0].body.variables:
             variable.assign(variable * 2)
     checkpoints = Checkpoints(folder, {}) if folder else None
+    if checkpoints:
+        settle_start(student, checkpoints)
     results = run_schedule(phases, student=student, checkpoints=checkpoints, **made)
     return results, read_weights(student)
 
@@ -46,7 +48,7 @@ def test_killed(tmp_path: Path) -> None:
     killed = start_distil(tmp_path, runs)
     killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "work" / "two_blocks0-1.npz").exists()
+    assert not (tmp_path / "work" / "two_blocks0-1.json").exists()
     # The other weights this run starts from do not matter.
     wait_distil(start_distil(tmp_path, [{"name": "resumed", "workdir": work, "seed": 99}]))
     for a, b in zip(load(tmp_path, "whole"), load(tmp_path, "resumed"), strict=True):

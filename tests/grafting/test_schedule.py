@@ -47,6 +47,20 @@ def test_steps_and_rates_of_the_stages() -> None:
     assert two.blocks == (0, 1)
 
 
+def test_every_phase_its_own_steps_and_every_block_its_own_rate() -> None:
+    train = TrainConfig(steps=(5, 4, 3, 2, 1), block_rate=(1.0, 2.0, 3.0), block_rate_two=0.5)
+    phases = graft_schedule((3, 4, 5), train)
+    assert [phase.steps for phase in phases] == [5, 4, 3, 2, 1]
+    assert [phase.block_rate for phase in phases] == [1.0, 2.0, 3.0, 0.5, 0.5]
+
+
+def test_other_numbers_of_steps_and_rates() -> None:
+    with pytest.raises(KgraftError, match=r"--steps must be .* each of the 5 phases; got 3"):
+        graft_schedule((3, 4, 5), TrainConfig(steps=(1, 2, 3)))
+    with pytest.raises(KgraftError, match=r"--block_rate must be .* the 3 replaced blocks; got 2"):
+        graft_schedule((3, 4, 5), TrainConfig(block_rate=(1.0, 2.0)))
+
+
 @pytest.mark.parametrize("grafted", [(1, 1), (-1, 0)])
 def test_bad_blocks(grafted: tuple[int, ...]) -> None:
     with pytest.raises(KgraftError, match="different numbers from 0"):

@@ -157,28 +157,28 @@ def test_more_blocks_than_there_are_cuts(refused):
         ("some", "block numbers from 0 to 2"),
         ("1,0-1", "block 1 is named twice"),
         ("0=width:2", "a ratio above 0 and up to 1"),
-        ("0=own.keras", "own recipe must be width:RATIO or keep; got 'own.keras'"),
+        ("0=own.keras", "own recipe must be width:RATIO, inner:RATIO, depth:N, drop or keep; got"),
         ("0=keep", "keeps every block"),
         ("", "block numbers from 0 to 2"),
     ],
 )
 def test_a_bad_graft(refused, graft, part):
-    message = refused(graft=graft)
+    message = refused(graft=graft, code=2)
     assert part in message and "--graft" in message
 
 
 @pytest.mark.parametrize(
-    ("student", "part"),
+    ("student", "part", "code"),
     [
-        ("width:0", "expected width:RATIO with a ratio above 0 and up to 1, such as width:0.5"),
-        ("width:half", "got 'width:half'"),
-        ("keep", "keeps every block"),
-        ("thin", "--student must be width:RATIO, keep or a Keras model; 'thin' is no recipe"),
-        ("absent.keras", "no teacher file absent.keras"),
+        ("width:0", "expected width:RATIO with a ratio above 0 and up to 1, such as width:0.5", 2),
+        ("width:half", "got 'width:half'", 2),
+        ("keep", "keeps every block", 2),
+        ("thin", "--student must be width:RATIO, keep or a Keras model; 'thin' is no recipe", 1),
+        ("absent.keras", "no teacher file absent.keras", 1),
     ],
 )
-def test_a_bad_student(refused, student, part):
-    message = refused(student=student)
+def test_a_bad_student(refused, student, part, code):
+    message = refused(student=student, code=code)
     assert part in message and "--student" in message
 
 

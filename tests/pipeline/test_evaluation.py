@@ -1,10 +1,19 @@
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kgraft.data import open_source
 from kgraft.errors import KgraftError
-from kgraft.pipeline import transfer
-from kgraft.pipeline.evaluation import Judged, judge, report_batches
+from kgraft.export import export_student
+from kgraft.pipeline import evaluation, transfer
+from kgraft.pipeline.evaluation import (
+    Judged,
+    judge,
+    measure_files,
+    report_batches,
+    saved_model_logits,
+)
 
 ZEROS = np.zeros((3, 2, 2, 1), np.uint8)
 
@@ -70,3 +79,41 @@ def test_accuracy_among_the_classes_that_are_there():
     )
     assert found["teacher"].accuracy == 0
     assert found["teacher"].among == pytest.approx(2 / 3)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    x = keras.Input((8, 8, 1))
+    y = keras.layers.Conv2D(4, 3, activation="relu")(x)
+    model = keras.Model(x, keras.layers.Dense(3)(keras.layers.Flatten()(y)))
+    folder = tmp_path_factory.mktemp("exported")
+    return model, export_student(model, folder=folder, formats=("saved_model", "float32"))
+
+
+def test_a_saved_model_takes_many_images_one_at_a_time(exported):
+    path = exported[1][0].path
+    images = np.random.default_rng(0).random((9, 8, 8, 1), np.float32)
+    serve = tf.saved_model.load(path).signatures["serving_default"]
+    alone = [serve(image=tf.constant(image[None]))["logits"].numpy() for image in images]
+    found = saved_model_logits(path)(images)
+    assert found.shape == (9, 3)
+    np.testing.assert_array_equal(found, np.concatenate(alone))
+
+
+def test_the_student_is_not_converted_twice(exported, monkeypatch):
+    model, files = exported
+    converted = []
+    convert = evaluation.float32_bytes
+
+    def spied(model):
+        converted.append(model)
+        return convert(model)
+
+    monkeypatch.setattr(evaluation, "float32_bytes", spied)
+    teacher = keras.models.clone_model(model)
+    sizes, latencies = measure_files({"teacher": teacher, "student": model}, files, [])
+    assert converted == [teacher]
+    assert sizes["student"] == sizes["student_float32.tflite"]
+    assert latencies.keys() == {"teacher", "student", "student_float32.tflite"}
+    measure_files({"student": model}, (), [])
+    assert converted == [teacher, model]

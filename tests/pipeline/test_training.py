@@ -1,7 +1,10 @@
+import dataclasses
+
 import keras
 from keras import layers as kl
 
 from kgraft.config import RunConfig
+from kgraft.grafting import make_strategy
 from kgraft.pipeline.job import open_job
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.training import open_checkpoints
@@ -20,15 +23,20 @@ def checkpoints_of(world, teacher, workdir, **settings):
     config = RunConfig.from_flags(
         teacher=teacher, teacher_cuts="conv", graft="0", dataset=world.npz, shots=1, **settings
     )
-    return open_checkpoints(open_job(config, Stopwatch()), config, workdir, writes=True)
+    config = dataclasses.replace(config, workdir=str(workdir))
+    strategy = make_strategy("one_device")
+    return open_checkpoints(open_job(config, Stopwatch()), config, strategy=strategy)
 
 
 def test_what_a_resumed_run_must_share(world, tmp_path):
     teacher = saved_teacher(tmp_path / "teacher.keras", seed=0)
     first = checkpoints_of(world, teacher, tmp_path)
     # A Dropout in the teacher draws another random state each time it is loaded.
-    again = checkpoints_of(world, teacher, tmp_path, cache_mb=1, strategy="one_device")
+    moved = {"cache_mb": 1, "spill_mb": 1, "strategy": "mirrored", "phases": "0"}
+    again = checkpoints_of(world, teacher, tmp_path, **moved)
     assert first._settings == again._settings
+    rounded = checkpoints_of(world, teacher, tmp_path, cache_dtype="float16")
+    assert first._settings != rounded._settings
     saved_teacher(tmp_path / "teacher.keras", seed=1)
     other = checkpoints_of(world, teacher, tmp_path)
     assert other._settings["teacher_sha256"] != first._settings["teacher_sha256"]

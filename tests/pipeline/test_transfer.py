@@ -13,6 +13,7 @@ from kgraft.pipeline.transfer import (
     class_names,
     open_test_set,
     open_transfer,
+    without_pixels,
 )
 
 SIZE = (16, 16, 3)
@@ -46,6 +47,14 @@ def test_two_images_are_enough_without_augmentation(world, teacher):
     settings = world.config(shots=None, images=2, augment="none").data
     transfer = open_transfer(settings, teacher)
     assert len(transfer.views) == len(transfer.heldout) == 1
+
+
+def test_transfer_images_without_their_pixels(world, teacher):
+    transfer = open_transfer(world.config(shots=2).data, teacher)
+    rest = without_pixels(transfer)
+    assert rest.images.images == () and len(transfer.images.images) == 8
+    assert (rest.images.ids, rest.images.sha256) == (transfer.images.ids, transfer.images.sha256)
+    assert rest.views is transfer.views and rest.heldout is transfer.heldout
 
 
 def test_the_size_comes_from_the_images_where_the_teacher_leaves_it_open(world):

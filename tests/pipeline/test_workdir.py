@@ -36,6 +36,16 @@ def test_files_in_it_are_let_be_to_resume(tmp_path):
         check_workdir(tmp_path, resume=False)
 
 
+def test_a_folder_that_other_runs_are_at_work_in(tmp_path):
+    (tmp_path / "transfer.json").write_text("{}")
+    with pytest.raises(KgraftError, match="must be new or empty"):
+        check_workdir(tmp_path, resume=False, shared=True)
+    (tmp_path / "checkpoints").mkdir()
+    check_workdir(tmp_path, resume=False, shared=True)
+    with pytest.raises(KgraftError, match="must be new or empty"):
+        check_workdir(tmp_path, resume=False)
+
+
 @pytest.mark.parametrize("path", ["/proc/kgraft", "/proc/kgraft/run"])
 def test_a_folder_that_cannot_be_written_to(path):
     with pytest.raises(KgraftError, match="must be a folder that can be written to; /proc/kgraft"):

@@ -7,7 +7,8 @@ def test_every_part_is_told(report):
     text = to_markdown(report)
     assert "| teacher | 92.83 | - | 14,983,498 | 313.5 | 59,939.0 | 8.28 |" in text
     phase = (
-        "| two/blocks3-4 | 3, 4 | 300 | 262 | 12.3 | 0.5 to 0.125 | 0.6 to 0.25 | 50.00 to 90.00 |"
+        "| two/blocks3-4 | 3, 4 | 300 | 262 | 12.3 | 0.0 | float32 | 0.5 to 0.125 | 0.6 to 0.25 | "
+        "50.00 to 90.00 |"
     )
     assert phase in text
     assert "Weights kept: lowest held-out loss within the phase." in text
@@ -16,7 +17,8 @@ def test_every_part_is_told(report):
     )
     assert "- adapter `block3_exit` stays in the student: an identity shortcut" in text
     assert "- image 7.png: cannot be decoded" in text
-    assert "- train: 60.0 s" in text and "- peak memory: 1,234 MiB" in text
+    assert "| train | 60.0 | 95.2 |\n| export | 3.0 | 4.8 |\n| all | 63.0 | 100.0 |" in text
+    assert "Peak memory: 1,234 MiB." in text
     assert "- data.shots: 10\n" in text and "- data.images: -\n" in text
     assert "- sha256: ab12" in text and "- keras: 3.15.1" in text
 
@@ -39,4 +41,4 @@ def test_a_run_without_training_and_exports(report):
     )
     text = to_markdown(bare)
     assert "No phase was trained." in text and "Nothing." in text
-    assert "## Exports" not in text and "peak memory" not in text
+    assert "## Exports" not in text and "Peak memory" not in text

@@ -1,0 +1,168 @@
+"""Which precision the graft computes in: the frozen teacher's copy, and the student's policy."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from keras import layers as kl
+
+from kgraft.errors import KgraftError
+from kgraft.grafting.bank import ViewBank
+from kgraft.grafting.span import Student, run_teacher
+from kgraft.graph import Chain, Graph, frozen_chain
+
+# How much agreement with itself a teacher in bfloat16 may lose and still be taken by `auto`.
+_AGREEMENT_LOSS = 0.003
+# Processor flags of instructions that multiply bfloat16.
+_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+# The first generation of GPUs that multiplies bfloat16.
+_GPU_GENERATION = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """What training runs in place of the teacher, and how the student computes.
+
+    Attributes:
+        chain: inference copies of the teacher's blocks; the teacher itself is not touched.
+        dtype: `float32` or `bfloat16`; weights that train are float32 in both.
+        note: why this dtype, for the report.
+    """
+
+    chain: Chain
+    dtype: str
+    note: str
+
+
+def choose_compute(precision: str, chain: Chain, heldout: ViewBank) -> Compute:
+    """Makes the frozen copies of the teacher in the precision asked for.
+
+    Args:
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the device multiplies it and
+            the teacher names the same classes in it.
+        chain: the teacher; it does not change.
+        heldout: views to compare the teacher with itself on; `auto` alone reads them.
+
+    Returns:
+        The copies.
+
+    Raises:
+        KgraftError: `bfloat16` was asked for and a layer cannot compute in it.
+    """
+    if precision == "auto":
+        return _auto(chain, heldout)
+    return Compute(_frozen(chain, precision), precision, f"--precision={precision}")
+
+
+def _auto(chain: Chain, heldout: ViewBank) -> Compute:
+    missing = missing_bfloat16()
+    if missing:
+        return Compute(_frozen(chain, "float32"), "float32", missing)
+    try:
+        frozen = _frozen(chain, "bfloat16")
+    except KgraftError as error:
+        return Compute(_frozen(chain, "float32"), "float32", str(error))
+    agreement = _agreement(frozen, heldout)
+    note = f"in bfloat16 the teacher agrees with itself on {agreement:.2%} of the held-out views"
+    if agreement < 1 - _AGREEMENT_LOSS:
+        return Compute(_frozen(chain, "float32"), "float32", note)
+    return Compute(frozen, "bfloat16", note)
+
+
+def _frozen(chain: Chain, dtype: str) -> Chain:
+    try:
+        return frozen_chain(chain, dtype=dtype)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        if dtype == "float32":
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise KgraftError(
+            f"--precision={dtype} needs a teacher whose layers compute in it; give "
+            f"--precision=float32 ({reason})"
+        ) from None
+
+
+def _agreement(frozen: Chain, heldout: ViewBank) -> float:
+    def classes(entry: tf.Tensor) -> tf.Tensor:
+        return tf.argmax(run_teacher(frozen.blocks, entry), -1)
+
+    signature = [tf.TensorSpec([None, *frozen.graph.input_shape[1:]], tf.float32)]
+    run = tf.function(classes, input_signature=signature, autograph=False).get_concrete_function()
+    found = [run(tf.constant(batch)).numpy() for batch in heldout.activation_batches(0)]
+    return float(np.mean(np.concatenate(found) == heldout.logits.argmax(-1)))
+
+
+def missing_bfloat16() -> str:
+    """Says why bfloat16 brings nothing on this machine; empty where it does."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        generations = [found.get("compute_capability", (0, 0))[0] for found in details]
+        if min(generations) >= _GPU_GENERATION:
+            return ""
+        return f"a GPU has compute capability {min(generations)}, below {_GPU_GENERATION}"
+    if _CPU_FLAGS & _cpu_flags():
+        return ""
+    return f"the processor has none of {', '.join(sorted(_CPU_FLAGS))}"
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return frozenset(lines[0].partition(":")[2].split()) if lines else frozenset()
+
+
+def check_xla(xla: bool) -> None:
+    """Refuses XLA where there is no GPU.
+
+    Args:
+        xla: whether it was asked for.
+
+    Raises:
+        KgraftError: it was, and there is none.
+    """
+    if xla and not tf.config.list_physical_devices("GPU"):
+        raise KgraftError(
+            "--xla is for GPUs, and this machine has none that TensorFlow can use: on a CPU it "
+            "makes steps about 30 times slower; leave it out"
+        )
+
+
+@contextlib.contextmanager
+def student_computes_in(student: Student, dtype: str) -> Iterator[None]:
+    """Lets the layers of replaced blocks compute in a precision while something is traced.
+
+    Weights stay float32, and so does the layer that makes the logits. The layers' own policies
+    are put back.
+
+    Args:
+        student: blocks of the student; kept ones are left alone.
+        dtype: `float32` changes nothing; `bfloat16`.
+    """
+    if dtype == "float32":
+        yield
+        return
+    before = [(layer, layer.dtype_policy) for layer in _span_layers(student)]
+    try:
+        for layer, _ in before:
+            layer.dtype_policy = f"mixed_{dtype}"
+        yield
+    finally:
+        for layer, policy in before:
+            layer.dtype_policy = policy
+
+
+def _span_layers(student: Student) -> list[kl.Layer]:
+    parts = [p for b in student if not b.kept for p in (b.entry, b.body, b.exit) if p is not None]
+    return [layer for part in parts for layer in part.layers if not _makes_logits(part, layer)]
+
+
+def _makes_logits(part: Graph, layer: kl.Layer) -> bool:
+    last = part.producer(part.output)
+    return last is not None and last.op is layer and len(part.output_shape) == 2

@@ -1,0 +1,68 @@
+"""The banks of a run: what is kept where, and what the user is told of it."""
+
+import numpy as np
+import pytest
+
+from kgraft import api
+from kgraft.grafting import ViewBank
+from kgraft.pipeline.job import fill_banks, open_job
+from kgraft.pipeline.stopwatch import Stopwatch
+
+
+def banks_of(world, tmp_path, capsys, **flags):
+    config = world.config(workdir=str(tmp_path), **flags)
+    banks = fill_banks(open_job(config, Stopwatch()), config, Stopwatch())
+    told = [line for line in capsys.readouterr().err.splitlines() if "activations at" in line]
+    return banks, told
+
+
+def test_nothing_is_told_of_what_is_in_memory(world, tmp_path, capsys):
+    (bank, heldout), told = banks_of(world, tmp_path, capsys)
+    assert (len(bank), len(heldout)) == (48, 24) and told == []
+    assert bank.cached == heldout.cached == (0, 1, 2, 3) and bank.spilled == ()
+
+
+def test_what_is_on_disk_or_computed_anew_is_told(world, tmp_path, capsys):
+    # 192 training and 24 held-out views: relu1 takes 1.7 MiB, relu2 0.4.
+    flags = {"views": 16, "cache_mb": 1, "spill_mb": 2}
+    (bank, heldout), told = banks_of(world, tmp_path, capsys, **flags)
+    assert bank.spilled == heldout.spilled == (1,) and bank.cached == (0, 1, 2, 3)
+    assert told == ["kgraft: activations at relu1: on disk"]
+    (bank, _), told = banks_of(world, tmp_path, capsys, cache_mb=0, spill_mb=0)
+    assert bank.cached == (0, 3)
+    assert told == [
+        "kgraft: activations at relu1, relu2: computed anew at each step, beyond --cache_mb and "
+        "--spill_mb"
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_float16_cannot_hold_is_told(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ViewBank, "too_large", (2,))
+    (bank, _), told = banks_of(world, tmp_path, capsys, cache_dtype="float16")
+    assert bank.tensor(1).dtype == np.float16
+    assert told == ["kgraft: activations at relu2: in float32, beyond the range of float16"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_lets_its_banks_go(world, tmp_path, monkeypatch, fails):
+    made = []
+
+    def filled(*arguments):
+        made.extend(fill_banks(*arguments))
+        return tuple(made)
+
+    def failing(*_, **__):
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(api, "fill_banks", filled)
+    workdir = tmp_path / "run"
+    config = world.config(workdir=str(workdir), cache_mb=0, spill_mb=2, steps=(1, 1))
+    if fails:
+        monkeypatch.setattr(api, "train_student", failing)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            api.distill(config)
+    else:
+        assert api.distill(config) is not None
+    assert len(made) == 2 and all(bank.cached == () for bank in made)
+    assert not (workdir / "cache").exists()
