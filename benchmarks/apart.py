@@ -3,6 +3,7 @@
 Run as `python -m benchmarks.apart` by `Apart`; the two talk in lines of JSON.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -33,7 +34,11 @@ class Apart:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._ask({"make": make, "settings": settings})
+        try:
+            self._ask({"make": make, "settings": settings})
+        except KgraftError:
+            self._end()
+            raise
 
     def __call__(self, **arguments: Any) -> Any:
         """Calls the function.
@@ -58,8 +63,12 @@ class Apart:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         # At the end of its input the other process is done.
-        self._process.communicate()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
 
     def _ask(self, question: Any) -> Any:
         pipe_in, pipe_out = self._process.stdin, self._process.stdout

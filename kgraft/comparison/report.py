@@ -60,7 +60,9 @@ def write_comparison(
         write_json(workdir / JSON_NAME, content)
         with writing_aside(workdir / MARKDOWN_NAME) as aside:
             aside.write_text(_document(rows, records, teacher, settings), "utf-8")
-        title = f"{settings['data']['dataset']}, teacher {settings['teacher']['source']}"
+        # A path says where something lies on one machine; its last part is the name.
+        names = (settings["data"]["dataset"], settings["teacher"]["source"])
+        title = "{}, teacher {}".format(*(pathlib.PurePath(name).name for name in names))
         draw(rows, workdir, teacher=teacher.get("accuracy"), title=title)
     except OSError as error:
         raise KgraftError(f"cannot write the comparison to {workdir}: {error}") from error
@@ -106,7 +108,8 @@ def _document(
     teacher: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> str:
-    lines = ["# Comparison", "", _teacher_line(teacher).capitalize() + ".", _setting_line(settings)]
+    opening = _teacher_line(teacher)
+    lines = ["# Comparison", "", f"{opening[:1].upper()}{opening[1:]}.", _setting_line(settings)]
     for figure, heading in _shown(rows).items():
         lines += ["", f"## {heading}", "", markdown(shots_table(rows, figure))]
         if figure == "accuracy":

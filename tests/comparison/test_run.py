@@ -74,6 +74,9 @@ def test_tables_and_picture(done):
     assert "![accuracy over shots](compare.svg)" in text
     assert "`--graft=1-3 --student=width:0.5`" in text
     assert "10 updates of 8 views" in text
+    assert text.splitlines()[2].startswith("Teacher: ")
+    assert "million MACs" in text.splitlines()[2]
+    assert "images.npz, teacher small.keras" in (folder / "compare.svg").read_text("utf-8")
     content = json.loads((folder / "compare.json").read_text())
     mean = np.mean([record(folder, f"kd_1shot_draw{draw}")["accuracy"] for draw in (0, 1)])
     assert content["rows"][0]["accuracy"]["mean"] == pytest.approx(mean)

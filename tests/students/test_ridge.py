@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgraft.students.ridge import NormalEquations, fit_adapter, ridge
+from kgraft.students.ridge import (
+    NormalEquations,
+    RidgeSystem,
+    best_strength,
+    fit_adapter,
+    ridge,
+)
 
 
 def gathered(x, y, batch=13):
@@ -105,3 +111,61 @@ def test_adapter_is_the_best_map_of_the_last_axis():
     matrix = fit_adapter(x, y, strength=1e-9)
     assert matrix.dtype == "float32"
     np.testing.assert_allclose(matrix, wanted, atol=1e-5)
+
+
+def rows_of(seed, count=60, features=5, targets=3):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(1.0, 1.0, [count, features])
+    return x, x @ rng.normal(size=(features, targets)) + rng.normal(size=(count, targets))
+
+
+def test_sums_of_two_parts_are_the_sums_of_all():
+    x, y = rows_of(0)
+    whole, one, other = (NormalEquations.empty(5, 3) for _ in range(3))
+    whole.add(x, y)
+    one.add(x[:40], y[:40])
+    other.shift_as(one)
+    other.add(x[40:], y[40:])
+    zeros = np.zeros((5, 3))
+    for bias in (True, False):
+        got = ridge(one.plus(other), zeros, strength=1e-2, bias=bias)
+        for a, b in zip(got, ridge(whole, zeros, strength=1e-2, bias=bias), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9)
+    nothing = NormalEquations.empty(5, 3)
+    assert one.plus(nothing) is one
+    assert nothing.plus(one) is one
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_system_solves_as_ridge_does_with_other_targets_too(bias):
+    x, y = rows_of(1)
+    towards = np.random.default_rng(2).normal(size=(5, 3))
+    equations = gathered(x, y)
+    system = RidgeSystem.of(equations, towards, strength=1e-2, bias=bias)
+    for targets in (y, np.square(y)):
+        fresh = equations.without_targets()
+        fresh.add_targets(x, targets)
+        wanted = ridge(gathered(x, targets), towards, strength=1e-2, bias=bias)
+        for a, b in zip(system.solve(fresh), wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_strength_is_the_best_on_held_out_rows(bias):
+    strengths = (1e-4, 1e-2, 1.0, 100.0)
+    towards = np.zeros((5, 3))
+    chosen = set()
+    for seed in range(6):
+        x, y = rows_of(seed, count=4000 if seed % 2 else 12)
+        y = y + 5 * np.random.default_rng(seed).normal(size=y.shape)
+        cut = len(x) - 400 if seed % 2 else 7
+        fit, held = gathered(x[:cut], y[:cut]), gathered(x[cut:], y[cut:])
+
+        def error(strength, fit=fit, x=x[cut:], y=y[cut:]):
+            weights, offset = ridge(fit, towards, strength=strength, bias=bias)
+            return np.square(x @ weights + offset - y).sum()
+
+        got = best_strength(fit, held, towards, strengths=strengths, bias=bias)
+        assert got == min(strengths, key=error)
+        chosen.add(got)
+    assert len(chosen) > 1
