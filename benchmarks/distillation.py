@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--views", type=command.positive, help="views of an image; those of the flagfile"
     )
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="float32", help="what kgraft computes in"
+        "--precision", choices=PRECISIONS, default="auto", help="what kgraft computes in"
     )
 
 

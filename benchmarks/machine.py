@@ -14,28 +14,25 @@ from kgraft.report.environment import PACKAGES, versions
 
 # Large enough that memory and call overhead do not show, small enough to be repeated often.
 MATRIX_SIZE = 4096
+# Floating-point operations of one product, two for each multiply-add.
+OPERATIONS = 2 * MATRIX_SIZE**3
 _QUIET = 0.05
 
 
 class MatrixProduct:
-    """A large float32 matrix product in TensorFlow: what the machine can do at best."""
+    """A large matrix product in TensorFlow: what the machine can do at best."""
 
-    def __init__(self, size: int = MATRIX_SIZE) -> None:
+    def __init__(self, dtype: str = "float32") -> None:
         """Makes the matrices and runs the product once.
 
         Args:
-            size: rows and columns of both factors.
+            dtype: type of the factors.
         """
         rng = np.random.default_rng(0)
-        self._size = size
-        self._factors = [tf.constant(rng.normal(size=(size, size)), tf.float32) for _ in range(2)]
+        size = [MATRIX_SIZE, MATRIX_SIZE]
+        self._factors = [tf.constant(rng.normal(size=size), dtype) for _ in range(2)]
         self._multiply = tf.function(tf.matmul, autograph=False)
         self.seconds()
-
-    @property
-    def operations(self) -> int:
-        """Floating-point operations of one product, two for each multiply-add."""
-        return 2 * self._size**3
 
     def seconds(self) -> float:
         """Runs the product once and returns how long it took."""

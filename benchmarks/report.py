@@ -183,7 +183,7 @@ def _machine(found: dict[str, Any]) -> Rows:
         ("", "machine"),
         ("processor", f"{about['cpu']}, {about['cpus']} cores"),
         ("threads", str(about["threads"])),
-        ("large float32 matrix product", f"{found['matrix_gflops']:.0f} GFLOP/s"),
+        ("large matrix product in the steps' type", f"{found['matrix_gflops']:.0f} GFLOP/s"),
         ("versions", ", ".join(f"{name} {versions[name]}" for name in named if name in versions)),
     ]
 
@@ -191,9 +191,9 @@ def _machine(found: dict[str, Any]) -> Rows:
 # Name of a file of results to what makes it.
 COMMANDS = {
     "step": "benchmarks.step",
-    "step_auto": "benchmarks.step --precision auto",
+    "step_float32": "benchmarks.step --precision float32",
     "distillation": "benchmarks.distillation",
-    "distillation_auto": "benchmarks.distillation --precision auto",
+    "distillation_float32": "benchmarks.distillation --precision float32",
     "scaling": "benchmarks.scaling",
     "export": "benchmarks.export",
 }
@@ -203,10 +203,11 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "machine": ("step", _machine),
     "step": ("step", _step),
     "step_no_grad": ("step", _step_no_grad),
-    "step_auto": ("step_auto", _step),
+    "step_float32": ("step_float32", _step),
+    "peak_float32": ("step_float32", _peak),
     "peak": ("step", _peak),
     "distillation": ("distillation", _distillation),
-    "distillation_auto": ("distillation_auto", _distillation),
+    "distillation_float32": ("distillation_float32", _distillation),
     "parts": ("distillation", _parts),
     "scaling": ("scaling", _scaling),
     "exponents": ("scaling", _exponents),

@@ -53,7 +53,7 @@ def distill_to_fused(config: RunConfig, teacher: keras.Model) -> WholeRun:
         start_workdir(Path(config.workdir))
         checkpoints.claim()
         banks = fill_banks(job, config, watch)
-        student = start_student(job, config, banks, checkpoints=checkpoints, watch=watch)
+        student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)
     results = train_student(
         job,
         student,
@@ -65,5 +65,5 @@ def distill_to_fused(config: RunConfig, teacher: keras.Model) -> WholeRun:
     )
     with watch.part("fuse", "fusing the student"):
         fused = fuse(student)
-    views = sum(len(bank) for bank in banks)
+    views = len(banks.train) + len(banks.heldout)
     return WholeRun(watch.whole(), results, fused.graph.parameters, views)

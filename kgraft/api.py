@@ -127,7 +127,7 @@ def run(
             write_transfer_list(job.transfer.images, workdir / "transfer.json")
         job = dataclasses.replace(job, transfer=without_pixels(job.transfer))
         banks = fill_banks(what_training_needs(job, config, checkpoints), config, watch)
-        student = start_student(job, config, banks, checkpoints=checkpoints, watch=watch)
+        student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)
     try:
         results = train_student(
             job,
@@ -140,7 +140,7 @@ def run(
         )
     finally:
         # Most of the memory, which nothing after training reads, and the file of --spill_mb.
-        for bank in banks:
+        for bank in (banks.train, banks.heldout):
             bank.close()
     if not chief:
         return None

@@ -8,8 +8,8 @@ from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.comparison.setting import Outcome, Setting
 from kgraft.comparison.whole import random_blocks, set_momentum
 from kgraft.config import RunConfig
-from kgraft.grafting import Checkpoints, Phase, fuse, graft_schedule
-from kgraft.pipeline.job import make_blocks
+from kgraft.grafting import Checkpoints, Phase, choose_compute, fuse, graft_schedule
+from kgraft.pipeline.job import Banks, make_blocks
 from kgraft.pipeline.training import SELECTION_RULES, train_student
 
 # The paper's settings of 10 images a class; rates and batch are scaled by shots / 10. Updates in
@@ -136,6 +136,7 @@ def _graft(
     watch = QuietStopwatch()
     with setting.strategy.scope():
         student = random_blocks(setting) if fresh else make_blocks(job, config, setting.bank, watch)
+        compute = choose_compute(config.train.precision, job.chain, setting.heldout)
     if fresh:
         set_momentum(student)
     with tempfile.TemporaryDirectory() as folder:
@@ -143,7 +144,7 @@ def _graft(
             job,
             student,
             dataclasses.replace(config, workdir=folder, phases="all"),
-            banks=(setting.bank, setting.heldout),
+            banks=Banks(setting.bank, setting.heldout, compute),
             strategy=setting.strategy,
             checkpoints=Checkpoints(folder, {}, writes=False),
             watch=watch,

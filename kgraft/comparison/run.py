@@ -143,8 +143,8 @@ class _Bench:
         first = (shots, draw) == (self.config.shots_list[0], 0)
         with self.strategy.scope():
             job = self.first if first else self.open(shots, draw)
-            bank, heldout = fill_banks(job, run, QuietStopwatch())
-        return Setting(run, job, bank, heldout, self.strategy, self._updates)
+            banks = fill_banks(job, run, QuietStopwatch())
+        return Setting(run, job, banks.train, banks.heldout, self.strategy, self._updates)
 
     def _run(self, shots: int, draw: int) -> RunConfig:
         return dataclasses.replace(self.config.cell_run(shots, draw), teacher=self._teacher)

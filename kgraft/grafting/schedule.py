@@ -137,7 +137,8 @@ def positions_wanted(phases: Iterable[Phase], *, features: bool) -> tuple[int, .
 
     Args:
         phases: the graft schedule.
-        features: whether the loss has a feature term, which reads the exit of every span.
+        features: whether the loss has a feature term, which reads every cut in a span and at its
+            exit.
 
     Returns:
         Positions above 0; position 0 is the views themselves and costs nothing.
@@ -145,6 +146,6 @@ def positions_wanted(phases: Iterable[Phase], *, features: bool) -> tuple[int, .
     steps: collections.Counter[int] = collections.Counter()
     for phase in phases:
         steps[phase.start] += phase.steps
-        if features:
-            steps[phase.stop] += phase.steps
+        for position in range(phase.start + 1, phase.stop + 1) if features else ():
+            steps[position] += phase.steps
     return tuple(sorted((p for p in steps if p > 0), key=lambda p: (-steps[p], -p)))

@@ -48,12 +48,15 @@ def run_student(blocks: Sequence[StudentBlock], x: Any, *, training: bool = Fals
         What comes out of the last, in the teacher's width.
     """
     for block in blocks:
-        if block.entry is not None:
-            x = block.entry(x, training=False)
-        x = block.body(x, training=training and block.train_statistics and not block.kept)
-        if block.exit is not None:
-            x = block.exit(x, training=False)
+        x = _run_block(block, x, training=training)
     return x
+
+
+def _run_block(block: StudentBlock, x: Any, *, training: bool) -> Any:
+    if block.entry is not None:
+        x = block.entry(x, training=False)
+    x = block.body(x, training=training and block.train_statistics and not block.kept)
+    return x if block.exit is None else block.exit(x, training=False)
 
 
 def _unique(variables: list[Any]) -> list[Any]:
@@ -106,15 +109,16 @@ class Reads:
 
     Attributes:
         entry: the position that the run up to the span starts from.
-        exit: the position that the run up to the span's exit starts from; None without features.
+        features: the cached positions of the feature term; None for no such term. Others in the
+            span are computed at each step.
     """
 
     entry: int
-    exit: int | None
+    features: tuple[int, ...] | None
 
     @staticmethod
     def of(phase: Phase, bank: ViewBank, *, features: bool) -> "Reads":
-        """Finds the nearest cached positions.
+        """Finds out what the bank has.
 
         Args:
             phase: whose span it is.
@@ -125,8 +129,8 @@ class Reads:
             The positions.
         """
         entry, _ = bank.nearest(phase.start)
-        exit_, _ = bank.nearest(phase.stop)
-        return Reads(entry, exit_ if features else None)
+        inside = range(phase.start + 1, phase.stop + 1)
+        return Reads(entry, tuple(p for p in inside if p in bank.cached) if features else None)
 
     def data(self, bank: ViewBank) -> dict[str, Source]:
         """Returns what steps gather rows of.
@@ -135,13 +139,17 @@ class Reads:
             bank: the bank that the positions were found in.
 
         Returns:
-            `entry` and `logits`, and `exit` where that is a cached position past the entry's.
+            `entry`, `logits`, and by `feature_name` the cached positions of the feature term.
         """
         last = bank.cached[-1]
         found = {"entry": bank.rows_of(self.entry), "logits": bank.rows_of(last)}
-        if self.exit not in (None, self.entry, last):
-            found["exit"] = bank.rows_of(self.exit)
-        return found
+        kept = (position for position in self.features or () if position != last)
+        return found | {feature_name(position): bank.rows_of(position) for position in kept}
+
+
+def feature_name(position: int) -> str:
+    """Returns the name of a position among what a step reads."""
+    return f"feature{position}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +163,8 @@ class Objective:
         reads: what the rows are.
         preprocess: name of what turns pixels into the teacher's input.
         loss: loss on the logits.
-        feature_weight: weight of the feature term at the span's exit.
+        feature_weight: weight of the feature term, the mean over the cuts in the span and at its
+            exit.
     """
 
     phase: Phase
@@ -181,24 +190,31 @@ class Objective:
         if self.reads.entry == 0:
             x = preprocess_images(x, self.preprocess)
         x = tf.stop_gradient(run_teacher(blocks[self.reads.entry : phase.start], x))
-        out = run_student(self.student[phase.start : phase.stop], x, training=training)
-        logits = tf.cast(run_teacher(blocks[phase.stop :], out), tf.float32)
+        made = [x]
+        for block in self.student[phase.start : phase.stop]:
+            made.append(_run_block(block, made[-1], training=training))
+        logits = tf.cast(run_teacher(blocks[phase.stop :], made[-1]), tf.float32)
         losses = self.loss(logits, rows["logits"])
-        if self.reads.exit is not None:
-            target = tf.stop_gradient(self._exit_target(rows, x))
-            losses += self.feature_weight * feature_mse(tf.cast(out, tf.float32), target)
+        if self.reads.features is not None:
+            losses += self.feature_weight * self._feature_loss(rows, x, made[1:])
         return losses, logits
 
-    def _exit_target(self, rows: Rows, x: tf.Tensor) -> tf.Tensor:
-        """What the teacher has at the span's exit, from as near as the bank allows."""
-        stop, blocks, near = self.phase.stop, self.chain.blocks, self.reads.exit
-        if stop == len(blocks):
+    def _feature_loss(self, rows: Rows, x: tf.Tensor, made: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The mean over the span's cuts, given what the student has at each."""
+        terms = []
+        for position, out in enumerate(made, self.phase.start + 1):
+            x = self._target(rows, x, position)
+            terms.append(feature_mse(tf.cast(out, tf.float32), tf.cast(x, tf.float32)))
+        return tf.add_n(terms) / len(terms)
+
+    def _target(self, rows: Rows, before: tf.Tensor, position: int) -> tf.Tensor:
+        """What the teacher has at a position, read or computed from what it has in front of it."""
+        if position == len(self.chain.blocks):
             return rows["logits"]
-        if near is not None and "exit" in rows and near > self.phase.start:
-            y = run_teacher(blocks[near:stop], rows["exit"])
-        else:
-            y = run_teacher(blocks[self.phase.start : stop], x)
-        return tf.cast(y, tf.float32)
+        if feature_name(position) in rows:
+            return rows[feature_name(position)]
+        block = self.chain.blocks[position - 1]
+        return tf.stop_gradient(block.graph(before, training=False))
 
 
 def student_function(student: Student, preprocess: str) -> Callable[[tf.Tensor], tf.Tensor]:

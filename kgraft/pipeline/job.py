@@ -2,12 +2,20 @@
 
 import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from kgraft.config import RunConfig
-from kgraft.grafting import Phase, ViewBank, graft_schedule, positions_wanted
+from kgraft.grafting import (
+    Compute,
+    Phase,
+    ViewBank,
+    choose_compute,
+    graft_schedule,
+    positions_wanted,
+)
 from kgraft.graph import Chain
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.teacher import OpenedTeacher, open_own_student, open_teacher
@@ -91,7 +99,21 @@ def open_job(config: RunConfig, watch: Stopwatch, model: keras.Model | None = No
     return Job(teacher, own, recipes, phases, transfer, test, names)
 
 
-def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> tuple[ViewBank, ViewBank]:
+class Banks(NamedTuple):
+    """What training reads.
+
+    Attributes:
+        train: the training views.
+        heldout: the held-out views, with what the teacher itself says of them.
+        compute: the copies of the teacher that ran over the training views, and that train.
+    """
+
+    train: ViewBank
+    heldout: ViewBank
+    compute: Compute
+
+
+def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> Banks:
     """Runs the teacher once over all views.
 
     Args:
@@ -100,29 +122,35 @@ def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> tuple[ViewBank,
         watch: times the part.
 
     Returns:
-        The bank of training views and the bank of held-out views.
+        Both banks, and what the precision was chosen to be by the held-out one.
+
+    Raises:
+        KgraftError: the teacher cannot compute in the precision asked for.
     """
     train, transfer = config.train, job.transfer
     positions = positions_wanted(job.phases, features=train.feature_weight > 0)
-    share = len(transfer.views) / (len(transfer.views) + len(transfer.heldout))
     count = len(transfer.views)
-    with watch.part("bank", f"running the teacher over {count} views and the held-out ones"):
-        bank, heldout = (
-            ViewBank(
-                views,
-                chain=job.chain,
-                preprocess=job.teacher.preprocess,
-                cache_mb=train.cache_mb * part,
-                cache_dtype=train.cache_dtype,
-                spill_mb=train.spill_mb * part,
-                spill_folder=config.workdir,
-                positions=positions,
-            )
-            for views, part in ((transfer.views, share), (transfer.heldout, 1 - share))
+
+    def fill(views: np.ndarray, chain: Chain) -> ViewBank:
+        part = len(views) / (count + len(transfer.heldout))
+        return ViewBank(
+            views,
+            chain=chain,
+            preprocess=job.teacher.preprocess,
+            cache_mb=train.cache_mb * part,
+            cache_dtype=train.cache_dtype,
+            spill_mb=train.spill_mb * part,
+            spill_folder=config.workdir,
+            positions=positions,
         )
+
+    with watch.part("bank", f"running the teacher over {count} views and the held-out ones"):
+        heldout = fill(transfer.heldout, job.chain)
+        compute = choose_compute(train.precision, job.chain, heldout)
+        bank = fill(transfer.views, compute.chain)
     for note in _cache_notes(job.chain, bank, positions):
         tell(note)
-    return bank, heldout
+    return Banks(bank, heldout, compute)
 
 
 def _cache_notes(chain: Chain, bank: ViewBank, positions: tuple[int, ...]) -> list[str]:
@@ -142,7 +170,7 @@ def _cache_notes(chain: Chain, bank: ViewBank, positions: tuple[int, ...]) -> li
 
 
 def make_blocks(
-    job: Job, config: RunConfig, bank: ViewBank, watch: Stopwatch
+    job: Job, config: RunConfig, bank: ViewBank, watch: Stopwatch, *, views: int | None = None
 ) -> tuple[StudentBlock, ...]:
     """Makes the student blocks with their starting weights.
 
@@ -151,13 +179,15 @@ def make_blocks(
         config: the settings.
         bank: the training views.
         watch: times the part.
+        views: how many of them to solve the blocks from at most; None for as many as help.
 
     Raises:
         KgraftError: a user's student does not fit the teacher.
     """
 
     def activations(position: int, count: int) -> np.ndarray:
-        rows = np.linspace(0, len(bank) - 1, min(count, len(bank))).astype(int)
+        count = min(count, len(bank), views or count)
+        rows = np.linspace(0, len(bank) - 1, count).astype(int)
         return bank.activation(position, rows)
 
     keras.utils.set_random_seed(config.data.seed)

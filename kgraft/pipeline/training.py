@@ -18,7 +18,6 @@ from kgraft.grafting import (
     ViewBank,
     check_ready,
     check_xla,
-    choose_compute,
     has_several_workers,
     is_chief,
     make_loss,
@@ -28,7 +27,7 @@ from kgraft.grafting import (
 )
 from kgraft.grafting.checkpoints import START
 from kgraft.phases import choose_phases
-from kgraft.pipeline.job import Job, make_blocks
+from kgraft.pipeline.job import Banks, Job, make_blocks
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.workdir import CHECKPOINTS
 from kgraft.students import StudentBlock
@@ -39,8 +38,11 @@ SELECTION_RULES = {
     "last": "the weights after the last step of each phase",
 }
 
-# Views that stand in for all where nothing is left to train.
+# Views that stand in for all where the weights are put back from the checkpoints. From few views
+# student blocks are soon solved, with wrong weights and a wrong choice of channels, but of the
+# right form.
 _FEW = 16
+_STARTING = "waiting for another run that makes the student blocks"
 # Settings no weight depends on, or only through the images drawn, which are in the key themselves:
 # a stopped run may go on with another test set, less cache or a moved data folder. The type of the
 # cache is not among them: it rounds what the steps read.
@@ -101,11 +103,7 @@ def phases_left(job: Job, config: RunConfig, checkpoints: Checkpoints) -> tuple[
 
 
 def what_training_needs(job: Job, config: RunConfig, checkpoints: Checkpoints) -> Job:
-    """Returns a job for the banks: itself, or with few views where nothing is left to train.
-
-    From few views the student blocks are soon solved, with wrong weights and a wrong choice of
-    channels, but of the right form: all their weights are put back from the checkpoints.
-    """
+    """Returns a job for the banks: itself, or with few views where nothing is left to train."""
     if not checkpoints.has_start() or phases_left(job, config, checkpoints):
         return job
     transfer = job.transfer
@@ -118,7 +116,7 @@ def what_training_needs(job: Job, config: RunConfig, checkpoints: Checkpoints) -
 def start_student(
     job: Job,
     config: RunConfig,
-    banks: tuple[ViewBank, ViewBank],
+    bank: ViewBank,
     *,
     checkpoints: Checkpoints,
     watch: Stopwatch,
@@ -128,15 +126,17 @@ def start_student(
     Args:
         job: the input of the run.
         config: the settings.
-        banks: training and held-out views.
+        bank: the training views.
         checkpoints: where these weights are kept; those of the first run to save them count.
         watch: times the parts.
 
     Raises:
         KgraftError: a user's student does not fit the teacher.
     """
-    student = make_blocks(job, config, banks[0], watch)
-    with checkpoints.lock(START, wait=lambda: None):
+    # Others that start at the same time wait here and then find the weights.
+    with checkpoints.lock(START, wait=lambda: tell(_STARTING)):
+        views = _FEW if checkpoints.has_start() else None
+        student = make_blocks(job, config, bank, watch, views=views)
         settle_start(student, checkpoints)
     return student
 
@@ -146,7 +146,7 @@ def train_student(
     student: tuple[StudentBlock, ...],
     config: RunConfig,
     *,
-    banks: tuple[ViewBank, ViewBank],
+    banks: Banks,
     strategy: tf.distribute.Strategy,
     checkpoints: Checkpoints,
     watch: Stopwatch,
@@ -157,7 +157,7 @@ def train_student(
         job: the input of the run.
         student: the student blocks, changed in place.
         config: the settings.
-        banks: training and held-out views.
+        banks: training and held-out views, and the copies of the teacher to train with.
         strategy: the strategy the student was made under.
         checkpoints: where finished phases are kept.
         watch: times the part.
@@ -176,8 +176,7 @@ def train_student(
     compiling: list[float] = []
     with watch.part("training", f"training {count} phases on {replicas} replica(s)"):
         check_xla(config.train.xla)
-        with strategy.scope():
-            compute = choose_compute(config.train.precision, job.chain, banks[1])
+        compute = banks.compute
         tell(f"computing in {compute.dtype} ({compute.note})")
         try:
             return run_schedule(
@@ -188,8 +187,8 @@ def train_student(
                 tell=tell,
                 on_trained=lambda result: compiling.append(result.compile_seconds),
                 chain=compute.chain,
-                bank=banks[0],
-                heldout=banks[1],
+                bank=banks.train,
+                heldout=banks.heldout,
                 loss=make_loss(config.train.loss, temperature=config.train.temperature),
                 feature_weight=config.train.feature_weight,
                 strategy=strategy,

@@ -17,7 +17,7 @@ def banks_of(world, tmp_path, capsys, **flags):
 
 
 def test_nothing_is_told_of_what_is_in_memory(world, tmp_path, capsys):
-    (bank, heldout), told = banks_of(world, tmp_path, capsys)
+    (bank, heldout, _), told = banks_of(world, tmp_path, capsys)
     assert (len(bank), len(heldout)) == (48, 24) and told == []
     assert bank.cached == heldout.cached == (0, 1, 2, 3) and bank.spilled == ()
 
@@ -25,10 +25,10 @@ def test_nothing_is_told_of_what_is_in_memory(world, tmp_path, capsys):
 def test_what_is_on_disk_or_computed_anew_is_told(world, tmp_path, capsys):
     # 192 training and 24 held-out views: relu1 takes 1.7 MiB, relu2 0.4.
     flags = {"views": 16, "cache_mb": 1, "spill_mb": 2}
-    (bank, heldout), told = banks_of(world, tmp_path, capsys, **flags)
+    (bank, heldout, _), told = banks_of(world, tmp_path, capsys, **flags)
     assert bank.spilled == heldout.spilled == (1,) and bank.cached == (0, 1, 2, 3)
     assert told == ["kgraft: activations at relu1: on disk"]
-    (bank, _), told = banks_of(world, tmp_path, capsys, cache_mb=0, spill_mb=0)
+    (bank, *_), told = banks_of(world, tmp_path, capsys, cache_mb=0, spill_mb=0)
     assert bank.cached == (0, 3)
     assert told == [
         "kgraft: activations at relu1, relu2: computed anew at each step, beyond --cache_mb and "
@@ -37,9 +37,21 @@ def test_what_is_on_disk_or_computed_anew_is_told(world, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_training_bank_is_made_in_the_precision_of_the_steps(world, tmp_path, capsys):
+    (exact, heldout, compute), _ = banks_of(world, tmp_path, capsys, precision="float32")
+    assert compute.dtype == "float32"
+    rounded, _ = banks_of(world, tmp_path, capsys, precision="bfloat16")
+    assert rounded.compute.dtype == "bfloat16"
+    size = np.abs(exact.logits).max()
+    error = np.abs(rounded.train.logits - exact.logits).max() / size
+    assert 1e-5 < error < 0.05
+    # What the choice of weights goes by is the teacher itself.
+    np.testing.assert_array_equal(rounded.heldout.logits, heldout.logits)
+
+
 def test_what_float16_cannot_hold_is_told(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ViewBank, "too_large", (2,))
-    (bank, _), told = banks_of(world, tmp_path, capsys, cache_dtype="float16")
+    (bank, *_), told = banks_of(world, tmp_path, capsys, cache_dtype="float16")
     assert bank.tensor(1).dtype == np.float16
     assert told == ["kgraft: activations at relu2: in float32, beyond the range of float16"]
 
@@ -49,8 +61,9 @@ def test_a_run_lets_its_banks_go(world, tmp_path, monkeypatch, fails):
     made = []
 
     def filled(*arguments):
-        made.extend(fill_banks(*arguments))
-        return tuple(made)
+        banks = fill_banks(*arguments)
+        made.extend((banks.train, banks.heldout))
+        return banks
 
     def failing(*_, **__):
         raise RuntimeError("in the middle")
