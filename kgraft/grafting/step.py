@@ -56,9 +56,7 @@ def make_optimizer(phase: Phase, rate: float) -> keras.optimizers.Optimizer:
     Returns:
         A Keras optimiser; make it in the strategy's scope.
     """
-    schedule: Any = rate
-    if phase.decay == "cosine":
-        schedule = keras.optimizers.schedules.CosineDecay(rate, max(phase.steps, 1))
+    schedule = rate if phase.decay == "constant" else _warm_cosine(phase, rate)
     if phase.optimizer == "adam":
         return keras.optimizers.Adam(schedule, epsilon=_ADAM_EPSILON)
     return keras.optimizers.SGD(schedule, momentum=_SGD_MOMENTUM, nesterov=True)
@@ -74,7 +72,22 @@ def rate_at(phase: Phase, rate: float, step: int) -> float:
     """
     if phase.decay == "constant":
         return rate
-    return float(keras.optimizers.schedules.CosineDecay(rate, max(phase.steps, 1))(step))
+    return float(_warm_cosine(phase, rate)(step))
+
+
+def _warm_cosine(phase: Phase, rate: float) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Rises over the first tenth of a phase, then falls to zero.
+
+    Weights that are solved already are soon spoilt by Adam's first updates, which are as large as
+    the rate whatever the gradients are.
+    """
+    warm = phase.steps // 10
+    return keras.optimizers.schedules.CosineDecay(
+        rate / (warm + 1),
+        max(phase.steps - warm, 1),
+        warmup_target=rate if warm else None,
+        warmup_steps=warm,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

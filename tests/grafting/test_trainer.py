@@ -206,8 +206,10 @@ def test_student_and_chain_must_have_as_many_blocks(graft: GraftFactory) -> None
 
 
 def test_rates_decay_over_the_phase() -> None:
-    assert rate_at(_PHASE, 0.5, 0) == 0.5
-    assert rate_at(_PHASE, 0.5, 12) == pytest.approx(0.25)
+    # The first tenth of 24 steps are 2.
+    rises = [rate_at(_PHASE, 0.6, step) for step in range(3)]
+    assert rises == pytest.approx([0.2, 0.4, 0.6])
+    assert rate_at(_PHASE, 0.5, 13) == pytest.approx(0.25)
     assert rate_at(_PHASE, 0.5, 24) == pytest.approx(0.0, abs=1e-7)
     assert rate_at(dataclasses.replace(_PHASE, decay="constant"), 0.5, 20) == 0.5
 
