@@ -31,6 +31,7 @@ setuptools.setup(
         "keras-tuner>=1.4.7,<2",
         "matplotlib>=3.9,<4",  # the picture of kgraft-compare
         "numpy>=1.26",
+        "scipy>=1.13,<2",
         "tensorboard>=2.20,<3",  # Keras Tuner needs it; tensorflow 2.21 no longer brings it
         "tensorflow>=2.21,<3",
         "tensorflow-datasets>=4.9.9,<5",

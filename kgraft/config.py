@@ -209,10 +209,10 @@ class TrainConfig:
     feature_weight: float = 1.0
     steps: tuple[int, int] | tuple[int, ...] = (200, 600)
     batch: int = 64
-    block_rate: float | tuple[float, ...] = 5e-4
+    block_rate: float | tuple[float, ...] = 1e-3
     adapter_rate: float = 1e-3
-    block_rate_two: float = 5e-4
-    adapter_rate_two: float = 5e-4
+    block_rate_two: float = 1e-3
+    adapter_rate_two: float = 1e-3
     optimizer: str = "adam"
     decay: str = "cosine"
     order: str = "forward"

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from kgraft.errors import KgraftError
+from kgraft.grafting.adam import FusedAdam
 from kgraft.grafting.batches import Batches
 from kgraft.grafting.rows import FileRows, gather_rows
 from kgraft.grafting.schedule import Phase
@@ -58,7 +59,7 @@ def make_optimizer(phase: Phase, rate: float) -> keras.optimizers.Optimizer:
     """
     schedule = rate if phase.decay == "constant" else _warm_cosine(phase, rate)
     if phase.optimizer == "adam":
-        return keras.optimizers.Adam(schedule, epsilon=_ADAM_EPSILON)
+        return FusedAdam(schedule, epsilon=_ADAM_EPSILON)
     return keras.optimizers.SGD(schedule, momentum=_SGD_MOMENTUM, nesterov=True)
 
 

@@ -1,9 +1,14 @@
 """Ridge least squares on rows gathered batch by batch."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy.linalg
+
+# Gives the solution of a system for some right-hand sides, `[features, targets]` to the same.
+Solver = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass
@@ -93,13 +98,19 @@ class NormalEquations:
 
     def products(self, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:
         """Returns `x'x` and `x'y`, of the rows as they are or less their means."""
-        apart = np.outer(self.x_sum, self.x_sum), np.outer(self.x_sum, self.y_sum)
-        xx, xy = (s - a / self.rows for s, a in zip((self.xx, self.xy), apart, strict=True))
+        xx = self.xx - np.outer(self.x_sum, self.x_sum / self.rows)
+        if not centred:
+            mean_x, _ = self.means()
+            xx += np.outer(self.rows * mean_x, mean_x)
+        return xx, self.target_products(centred=centred)
+
+    def target_products(self, *, centred: bool) -> np.ndarray:
+        """Returns `x'y` as `products` does."""
+        xy = self.xy - np.outer(self.x_sum, self.y_sum / self.rows)
         if not centred:
             mean_x, mean_y = self.means()
-            xx = xx + self.rows * np.outer(mean_x, mean_x)
-            xy = xy + self.rows * np.outer(mean_x, mean_y)
-        return xx, xy
+            xy += np.outer(self.rows * mean_x, mean_y)
+        return xy
 
 
 def ridge(
@@ -119,14 +130,29 @@ def ridge(
     Returns:
         Weights `[features, targets]` and bias `[targets]` (zeros without one).
     """
-    xx, xy = equations.products(centred=bias)
-    pull = _pull(xx, strength)
-    weights = towards + np.linalg.solve(xx + pull * np.eye(len(xx)), xy - xx @ towards)
-    return weights, _bias(equations, weights, bias)
+    system = RidgeSystem.of(equations, towards, strength=strength, bias=bias)
+    return system.solve()
 
 
-def _pull(xx: np.ndarray, strength: float) -> float:
-    return float(strength * np.trace(xx) / len(xx) + 1e-12)
+def ridge_solver(xx: np.ndarray, strength: float) -> Solver:
+    """Factorises the system of a ridge problem, `xx + strength * trace(xx) / features * identity`.
+
+    Args:
+        xx: `x'x`, `[features, features]`; only its lower half is read where that is enough.
+        strength: relative strength of the pull, above 0.
+
+    Returns:
+        What solves it.
+    """
+    system = xx.copy()
+    system[np.diag_indices(len(xx))] += strength * np.trace(xx) / len(xx) + 1e-12
+    try:
+        factor = scipy.linalg.cho_factor(system, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        # Sums of float32 products may be a rounding error short of positive definite.
+        factor = scipy.linalg.lu_factor(system, check_finite=False)
+        return functools.partial(scipy.linalg.lu_solve, factor, check_finite=False)
+    return functools.partial(scipy.linalg.cho_solve, factor, check_finite=False)
 
 
 def _bias(equations: NormalEquations, weights: np.ndarray, bias: bool) -> np.ndarray:
@@ -144,13 +170,15 @@ class RidgeSystem:
         equations: the sums over all rows.
         towards: weights pulled towards, `[features, targets]`.
         bias: whether a bias is fitted.
-        inverse: of the system, `[features, features]`.
+        solver: of the system.
+        xx: `x'x`, `[features, features]`.
     """
 
     equations: NormalEquations
     towards: np.ndarray
     bias: bool
-    inverse: np.ndarray
+    solver: Solver
+    xx: np.ndarray
 
     @classmethod
     def of(
@@ -158,8 +186,7 @@ class RidgeSystem:
     ) -> "RidgeSystem":
         """Sets up the problem that `ridge` solves."""
         xx, _ = equations.products(centred=bias)
-        inverse = np.linalg.inv(xx + _pull(xx, strength) * np.eye(len(xx)))
-        return cls(equations, towards, bias, inverse)
+        return cls(equations, towards, bias, ridge_solver(xx, strength), xx)
 
     def solve(self, equations: NormalEquations | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Returns weights and bias as `ridge` does.
@@ -168,8 +195,8 @@ class RidgeSystem:
             equations: the same rows with other targets; None for the system's own.
         """
         equations = equations or self.equations
-        xx, xy = equations.products(centred=self.bias)
-        weights = self.towards + self.inverse @ (xy - xx @ self.towards)
+        xy = equations.target_products(centred=self.bias)
+        weights = self.towards + self.solver(xy - self.xx @ self.towards)
         return weights, _bias(equations, weights, self.bias)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kgraft.students.ridge import NormalEquations
+from kgraft.students.ridge import NormalEquations, ridge_solver
 
 # Most features a problem may have while it is reduced: its inverse is held and updated.
 MOST_FEATURES = 3072
@@ -30,8 +30,7 @@ def least_missed(
         The channels that stay, ascending.
     """
     xx, xy = equations.products(centred=bias)
-    pull = strength * np.trace(xx) / len(xx) + 1e-12
-    inverse = np.linalg.inv(xx + pull * np.eye(len(xx)))
+    inverse = ridge_solver(xx, strength)(np.eye(len(xx)))
     weights = inverse @ xy
     alive = np.arange(channels)
     while len(alive) > keep:

@@ -11,6 +11,7 @@ from kgraft.students.ridge import (
     best_strength,
     fit_adapter,
     ridge,
+    ridge_solver,
 )
 
 
@@ -50,6 +51,13 @@ def test_ridge_is_numpys_least_squares(seed, features, targets, strength, bias):
     wanted = by_numpy(x, y, towards, strength=strength, bias=bias)
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-8)
+
+
+def test_a_system_that_rounding_made_indefinite_is_solved_all_the_same():
+    xx = np.diag([1.0, 2.0, -1e-6])
+    solve = ridge_solver(xx, 1e-9)
+    system = xx + 1e-9 * (3 - 1e-6) / 3 * np.eye(3)
+    np.testing.assert_allclose(solve(system @ np.ones([3, 2])), np.ones([3, 2]), rtol=1e-5)
 
 
 def test_without_strength_it_is_plain_least_squares():
