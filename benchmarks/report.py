@@ -194,7 +194,7 @@ COMMANDS = {
     "step_float32": "benchmarks.step --precision float32",
     "distillation": "benchmarks.distillation",
     "distillation_float32": "benchmarks.distillation --precision float32",
-    "scaling": "benchmarks.scaling",
+    "scaling": "benchmarks.scaling --axes blocks views depth size",
     "export": "benchmarks.export",
 }
 
