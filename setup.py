@@ -25,6 +25,7 @@ setuptools.setup(
     install_requires=[
         "absl-py>=1.4,<3",
         "ai-edge-litert>=2.1,<3",  # runs the exported files; tensorflow no longer brings it
+        "flatbuffers>=24",  # writes the metadata of exported files; tensorflow brings it
         "h5py>=3.11",
         "importlib_resources>=6",  # TFDS needs it to write data and does not declare it
         "keras>=3.12,<4",
@@ -52,6 +53,7 @@ setuptools.setup(
         "console_scripts": [
             "kgraft-compare = kgraft.cli.compare:main",
             "kgraft-distill = kgraft.cli.distill:main",
+            "kgraft-export = kgraft.cli.export:main",
             "kgraft-teach = kgraft.cli.teach:main",
         ],
     },

@@ -47,11 +47,11 @@ def measure(flags: argparse.Namespace) -> command.Results:
         Bytes, milliseconds by thread count, and ratios.
     """
     from benchmarks import machine
-    from kgraft.export import FILE_NAMES, measure_latencies
+    from kgraft.export import EXPORTS, FILE_NAMES, measure_latencies
 
     others = machine.OtherWork()
     with tempfile.TemporaryDirectory() as scratch, _finished_run(flags.workdir) as workdir:
-        folders = {"teacher": Path(scratch), "student": workdir}
+        folders = {"teacher": Path(scratch, EXPORTS), "student": workdir / EXPORTS}
         teacher = _export_teacher(folders["teacher"])
         files = {
             f"{model}_{name}": folder / FILE_NAMES[name]

@@ -25,7 +25,7 @@ from kgraft.pipeline.training import (
     what_training_needs,
 )
 from kgraft.pipeline.transfer import without_pixels
-from kgraft.pipeline.workdir import check_workdir, start_workdir
+from kgraft.pipeline.workdir import TRANSFER, check_workdir, start_workdir
 from kgraft.report import RunReport, format_table, write_report
 
 _WAITING = "waiting for another run that writes the results"
@@ -124,7 +124,7 @@ def run(
         if chief:
             start_workdir(workdir)
             checkpoints.claim()
-            write_transfer_list(job.transfer.images, workdir / "transfer.json")
+            write_transfer_list(job.transfer.images, workdir / TRANSFER)
         job = dataclasses.replace(job, transfer=without_pixels(job.transfer))
         banks = fill_banks(what_training_needs(job, config, checkpoints), config, watch)
         student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)
@@ -150,5 +150,5 @@ def run(
         delivery = deliver(job, fuse(student), config, workdir=workdir, watch=watch)
         report = make_report(job, delivery, config, student=student, results=results, watch=watch)
         write_report(report, workdir)
-    check_verified(delivery.verifications)
+    check_verified(report.verification)
     return Result(delivery.model, report, format_table(report.models), workdir)

@@ -4,13 +4,12 @@ It and what it imports need the standard library only: flags are checked before 
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
+from kgraft.checks import above_zero, at_least, check_source, one_of, whole
 from kgraft.errors import KgraftError
 from kgraft.phases import ALL, check_phases, check_side_by_side
 
-SOURCE_KINDS = ("tfds", "folder", "npz", "embedded")
 AUGMENTATIONS = ("none", "crop_flip", "imagenet")
 RESIZES = ("auto", "none", "crop")
 PREPROCESSINGS = ("auto", "none", "unit", "tf", "torch", "caffe")
@@ -23,45 +22,10 @@ DECAYS = ("cosine", "constant")
 CACHE_DTYPES = ("float32", "float16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "bfloat16")
-FORMATS = ("saved_model", "float32", "float16", "int8")
+FORMATS = ("saved_model", "float32", "float16", "dynamic", "int8", "int16x8")
+# The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
+DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
 ON_CORRUPT = ("skip", "stop")
-
-
-def _one_of(flag: str, value: str, valid: Sequence[str]) -> None:
-    if value not in valid:
-        raise KgraftError(f"--{flag} must be one of {', '.join(valid)}; got {value!r}")
-
-
-def _at_least(flag: str, value: float | None, low: float) -> None:
-    if value is not None and not value >= low:
-        raise KgraftError(f"--{flag} must be at least {low}; got {value}")
-
-
-def _whole(flag: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise KgraftError(f"--{flag} must be a whole number; got {value!r}")
-
-
-def _above_zero(flag: str, value: float | tuple[float, ...]) -> None:
-    if not min(value if isinstance(value, tuple) else (value,), default=0) > 0:
-        raise KgraftError(f"--{flag} must be above 0; got {value}")
-
-
-def check_source(flag: str, spec: str) -> None:
-    """Checks the form `KIND:NAME` of a data source, without opening it.
-
-    Args:
-        flag: the flag the spec came from, for the message.
-        spec: `tfds:NAME`, `folder:PATH`, `npz:PATH` or `embedded:NAME`.
-
-    Raises:
-        KgraftError: the kind is unknown or the part after the colon is empty.
-    """
-    kind, _, rest = spec.partition(":")
-    if kind not in SOURCE_KINDS or not rest:
-        raise KgraftError(
-            f"--{flag} must be tfds:NAME, folder:PATH, npz:PATH or embedded:NAME; got {spec!r}"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +52,9 @@ class TeacherConfig:
                 "applications:NAME"
             )
         if isinstance(self.cuts, int):
-            _at_least("teacher_cuts", self.cuts, 1)
-        _one_of("teacher_outputs", self.outputs, TEACHER_OUTPUTS)
-        _one_of("preprocess", self.preprocess, PREPROCESSINGS)
+            at_least("teacher_cuts", self.cuts, 1)
+        one_of("teacher_outputs", self.outputs, TEACHER_OUTPUTS)
+        one_of("preprocess", self.preprocess, PREPROCESSINGS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +76,7 @@ class StudentConfig:
     start: str = "teacher"
 
     def __post_init__(self) -> None:
-        _one_of("start", self.start, STARTS)
+        one_of("start", self.start, STARTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,16 +133,16 @@ class DataConfig:
                 f"got --shots={self.shots or 'none'} and --images={self.images or 'none'}"
             )
         for flag in ("shots", "images", "views", "mixed_views", "heldout_views", "seed"):
-            _whole(flag, getattr(self, flag))
-        _at_least("shots", self.shots, 1)
-        _at_least("images", self.images, 1)
-        _at_least("seed", self.seed, 0)
-        _at_least("views", self.views, 1)
-        _at_least("mixed_views", self.mixed_views, 0)
-        _at_least("heldout_views", self.heldout_views, 1)
-        _one_of("augment", self.augment, AUGMENTATIONS)
-        _one_of("resize", self.resize, RESIZES)
-        _one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
+            whole(flag, getattr(self, flag))
+        at_least("shots", self.shots, 1)
+        at_least("images", self.images, 1)
+        at_least("seed", self.seed, 0)
+        at_least("views", self.views, 1)
+        at_least("mixed_views", self.mixed_views, 0)
+        at_least("heldout_views", self.heldout_views, 1)
+        one_of("augment", self.augment, AUGMENTATIONS)
+        one_of("resize", self.resize, RESIZES)
+        one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,23 +189,23 @@ class TrainConfig:
     spill_mb: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("loss", self.loss, LOSSES)
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("decay", self.decay, DECAYS)
-        _one_of("order", self.order, ORDERS)
-        _one_of("select", self.select, ("heldout", "last"))
-        _one_of("strategy", self.strategy, STRATEGIES)
-        _one_of("precision", self.precision, PRECISIONS)
-        _above_zero("temperature", self.temperature)
-        _at_least("feature_weight", self.feature_weight, 0)
+        one_of("loss", self.loss, LOSSES)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("decay", self.decay, DECAYS)
+        one_of("order", self.order, ORDERS)
+        one_of("select", self.select, ("heldout", "last"))
+        one_of("strategy", self.strategy, STRATEGIES)
+        one_of("precision", self.precision, PRECISIONS)
+        above_zero("temperature", self.temperature)
+        at_least("feature_weight", self.feature_weight, 0)
         for steps in self.steps:
-            _at_least("steps", steps, 0)
-        _at_least("batch", self.batch, 1)
+            at_least("steps", steps, 0)
+        at_least("batch", self.batch, 1)
         for flag in ("block_rate", "adapter_rate", "block_rate_two", "adapter_rate_two"):
-            _above_zero(flag, getattr(self, flag))
-        _at_least("cache_mb", self.cache_mb, 0)
-        _one_of("cache_dtype", self.cache_dtype, CACHE_DTYPES)
-        _at_least("spill_mb", self.spill_mb, 0)
+            above_zero(flag, getattr(self, flag))
+        at_least("cache_mb", self.cache_mb, 0)
+        one_of("cache_dtype", self.cache_dtype, CACHE_DTYPES)
+        at_least("spill_mb", self.spill_mb, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,16 +213,29 @@ class ExportConfig:
     """What is written for the device.
 
     Attributes:
-        formats: any of `saved_model`, `float32`, `float16`, `int8` (full-integer).
+        formats: any of `saved_model`, `float32`, `float16`, `dynamic` (int8 weights), `int8`
+            (full-integer), `int16x8` (int16 activations, int8 weights).
+        preprocess_inside: whether the files take pixels 0..255 and preprocess them themselves.
+        dynamic_batch: whether the files take any number of images at once, not one.
+        min_agreement: share of images, 0..1, on which a file must name the student's class; None
+            for no such bound.
     """
 
-    formats: tuple[str, ...] = FORMATS
+    formats: tuple[str, ...] = DEFAULT_FORMATS
+    preprocess_inside: bool = False
+    dynamic_batch: bool = False
+    min_agreement: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.formats:
-            _one_of("formats", name, FORMATS)
+            one_of("formats", name, FORMATS)
         if len(set(self.formats)) < len(self.formats):
             raise KgraftError(f"--formats must name each format once; got {','.join(self.formats)}")
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            raise KgraftError(
+                "--min_agreement must be a share of images from 0 to 1, such as 0.97; got "
+                f"{self.min_agreement}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from small_models import CLASSES, SHAPE, small_model
 
 from kgraft import KgraftError, RunConfig, distill
-from kgraft.pipeline import delivery
+from kgraft.pipeline import exporting
 
 QUICK = {"shots": 2, "views": 4, "steps": (0, 0), "strategy": "one_device", "formats": ()}
 
@@ -70,16 +70,16 @@ def test_a_softmax_teacher_gives_a_student_of_logits(dataset, tmp_path):
 
 
 def test_exports_that_fail_their_verification_are_reported_first(dataset, tmp_path, monkeypatch):
-    verify = delivery.verify_exports
+    verify = exporting.verify_exports
 
-    def fail(*arguments):
-        differs, broken = verify(*arguments)
+    def fail(*arguments, **settings):
+        differs, broken = verify(*arguments, **settings)
         return (
             dataclasses.replace(differs, ok=False, why="differs"),
             dataclasses.replace(broken, ok=False, why="does not run", max_abs_difference=None),
         )
 
-    monkeypatch.setattr(delivery, "verify_exports", fail)
+    monkeypatch.setattr(exporting, "verify_exports", fail)
     why = r"student_float32\.tflite: differs; student_float16\.tflite: does not run"
     with pytest.raises(KgraftError, match=why):
         distill(

@@ -37,6 +37,8 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "dataset": "images"}, "--dataset must be tfds:NAME, folder:PATH"),
         ({**NEEDED, "formats": "int4"}, "--formats must be one of saved_model, float32"),
         ({**NEEDED, "formats": "int8,int8"}, "--formats must name each format once"),
+        ({**NEEDED, "formats": "int8_qat"}, "int8, int16x8; got 'int8_qat'"),
+        ({**NEEDED, "min_agreement": 97}, "--min_agreement must be a share of images from 0 to 1"),
         ({**NEEDED, "loss": "mae"}, "--loss must be one of normalized_mse, mse, kl; got 'mae'"),
         ({**NEEDED, "block_rate": 0}, "--block_rate must be above 0; got 0"),
         ({**NEEDED, "steps": -1}, "--steps must be at least 0; got -1"),

@@ -74,8 +74,19 @@ def test_embedded_files_are_small():
     assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) < 12e6
 
 
+COMMANDS = ("compare", "distill", "export", "teach")
+
+
+def test_every_command_has_a_script_and_an_entry_point():
+    scripts = setup_argument("entry_points")["console_scripts"]
+    assert scripts == [f"kgraft-{name} = kgraft.cli.{name}:main" for name in COMMANDS]
+    assert {path.name for path in (ROOT / "bin").glob("kgraft-*")} == {
+        f"kgraft-{name}" for name in COMMANDS
+    }
+
+
 @pytest.mark.parametrize(
-    "name", ["bin/kgraft-compare", "bin/kgraft-distill", "bin/kgraft-teach", "bin/test", ".ci/run"]
+    "name", [*(f"bin/kgraft-{name}" for name in COMMANDS), "bin/test", ".ci/run"]
 )
 def test_scripts_can_be_run(name):
     assert os.access(ROOT / name, os.X_OK)

@@ -14,6 +14,7 @@ MODULES = sorted((ROOT / "kgraft").rglob("*.py"))
 ORDER = (
     "errors",
     "phases",
+    "checks",
     "config",
     "data",
     "graph",
@@ -32,7 +33,7 @@ ORDER = (
 )
 INDEPENDENT = ("data", "graph", "zoo")
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "numpy", "ai_edge_litert")
-LIGHT = ("errors", "phases", "config", "cli")
+LIGHT = ("errors", "phases", "checks", "config", "cli")
 LONGEST_MODULE = 350
 LONGEST_FUNCTION = 70
 
@@ -106,7 +107,7 @@ def test_nothing_heavy_before_the_flags_are_checked(path):
 def test_importing_the_package_and_its_settings_is_light():
     program = (
         "import sys, kgraft, kgraft.config\n"
-        "import kgraft.cli.compare, kgraft.cli.distill, kgraft.cli.teach\n"
+        "import kgraft.cli.compare, kgraft.cli.distill, kgraft.cli.export, kgraft.cli.teach\n"
         "kgraft.RunConfig, kgraft.KgraftError, kgraft.__version__\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     )

@@ -110,7 +110,14 @@ TRAINING = Section(
 EXPORT = Section(
     "export",
     config.ExportConfig,
-    {"formats": f"what is written for the device, any of {', '.join(config.FORMATS)}"},
+    {
+        "formats": f"what is written for the device, any of {', '.join(config.FORMATS)}",
+        "preprocess_inside": "the files take pixels 0..255 and do the teacher's preprocessing "
+        "themselves; without it they take what the teacher takes",
+        "dynamic_batch": "the files take any number of images at once, not one",
+        "min_agreement": "share of images, such as 0.97, on which each file must name the "
+        "student's class, else the run fails; none for no such bound",
+    },
 )
 
 RUN = Section(

@@ -1,5 +1,6 @@
 """Pixels 0..255 to what a teacher was trained on; the modes of `keras.applications`."""
 
+import dataclasses
 from typing import TypeVar
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 from kgraft.errors import KgraftError
 
 Images = TypeVar("Images", np.ndarray, tf.Tensor)
+
 
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -35,7 +37,42 @@ def _caffe(x: Images) -> Images:
 
 
 PREPROCESSORS = {"none": _none, "unit": _unit, "tf": _tf, "torch": _torch, "caffe": _caffe}
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """A preprocessing as arithmetic: `(pixels - mean) / std`, channel by channel.
+
+    Attributes:
+        mean: what is taken off, one number a channel or one for all.
+        std: what the rest is divided by, likewise.
+        reversed_channels: whether the channels are turned round first, RGB to BGR.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    reversed_channels: bool = False
+
+
+_NORMALIZATIONS = {
+    "none": Normalization((0.0,), (1.0,)),
+    "unit": Normalization((0.0,), (255.0,)),
+    "tf": Normalization((127.5,), (127.5,)),
+    "torch": Normalization(
+        tuple((255 * _IMAGENET_MEAN).tolist()), tuple((255 * _IMAGENET_STD).tolist())
+    ),
+    "caffe": Normalization(tuple(_IMAGENET_BGR_MEAN.tolist()), (1.0,), reversed_channels=True),
+}
 _RGB_ONLY = ("torch", "caffe")
+
+
+def normalization(name: str) -> Normalization:
+    """Returns the arithmetic of a preprocessing, for whoever does it outside Python.
+
+    Args:
+        name: as for `preprocess`.
+    """
+    return _NORMALIZATIONS[name]
 
 
 def preprocess(images: Images, name: str) -> Images:

@@ -10,17 +10,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kgraft.data.preprocess import preprocess
 from kgraft.errors import KgraftError
 from kgraft.export.guards import Shape, image_shape
+from kgraft.export.names import INPUT_NAME, OUTPUT_NAME, SIGNATURE
 from kgraft.export.quiet import quiet_stderr
+from kgraft.export.records import DeviceInput
 
-INPUT_NAME = "image"
-OUTPUT_NAME = "logits"
-SIGNATURE = "serving_default"
 CALIBRATION_IMAGES = 256
+# Formats whose ranges come from images; no tensor of them is floating-point.
+CALIBRATED = ("int8", "int16x8")
 
 
-def float32_bytes(model: keras.Model, shape: Shape | None = None) -> bytes:
+def float32_bytes(
+    model: keras.Model, shape: Shape | None = None, takes: DeviceInput | None = None
+) -> bytes:
     """Converts a model to a float32 TFLite file of its own.
 
     Teacher and student are both measured through this, so that their bytes and milliseconds come
@@ -29,6 +33,7 @@ def float32_bytes(model: keras.Model, shape: Shape | None = None) -> bytes:
     Args:
         model: functional classifier, `[batch, height, width, channels]` to `[batch, classes]`.
         shape: `(height, width, channels)` of the one image; None for the model's own.
+        takes: what the file takes; None for one image as the model takes it.
 
     Returns:
         The file.
@@ -38,7 +43,7 @@ def float32_bytes(model: keras.Model, shape: Shape | None = None) -> bytes:
         KgraftError: the model has an op that TFLite's built-in ops do not cover.
     """
     with tempfile.TemporaryDirectory() as folder:
-        write_saved_model(model, Path(folder), shape or image_shape(model))
+        write_saved_model(model, Path(folder), shape or image_shape(model), takes)
         try:
             return tflite_bytes(Path(folder), "float32")
         except KgraftError as error:
@@ -57,7 +62,9 @@ def one_to_one(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
-def write_saved_model(model: keras.Model, folder: Path, shape: Shape) -> None:
+def write_saved_model(
+    model: keras.Model, folder: Path, shape: Shape, takes: DeviceInput | None = None
+) -> None:
     """Writes a SavedModel whose `serving_default` takes `image` and gives `logits`.
 
     `keras.Model.export` would do it too, but stores every weight twice and takes twice as long.
@@ -66,18 +73,20 @@ def write_saved_model(model: keras.Model, folder: Path, shape: Shape) -> None:
         model: functional classifier, `[batch, height, width, channels]` to `[batch, classes]`; it
             is copied, not changed.
         folder: a new or empty folder.
-        shape: `(height, width, channels)` of the one image.
+        shape: `(height, width, channels)` of an image.
+        takes: what is done inside and how many images it takes; None for nothing and one.
     """
+    takes = takes or DeviceInput()
     copy = _float32_copy(model)
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT_NAME: copy(image, training=False)}
+        return {OUTPUT_NAME: copy(preprocess(image, takes.in_file), training=False)}
 
     module = tf.Module()
     module.weights = [variable.value for variable in copy.variables]
-    module.serve = tf.function(
-        serve, input_signature=[tf.TensorSpec((1, *shape), tf.float32, name=INPUT_NAME)]
-    )
+    batch = None if takes.dynamic_batch else 1
+    signature = [tf.TensorSpec((batch, *shape), tf.float32, name=INPUT_NAME)]
+    module.serve = tf.function(serve, input_signature=signature)
     with quiet_stderr():
         tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
 
@@ -86,15 +95,17 @@ def tflite_bytes(saved_model: Path, name: str, calibration: np.ndarray | None = 
     """Converts a SavedModel to a `.tflite` file of built-in ops only.
 
     `float32` has float32 weights and arithmetic. `float16` has float16 weights and float32 input
-    and output, at half the size. `int8` has int8 weights, activations, input and output, at a
-    quarter of the size, for devices without floating point; it holds the scale and zero point of
-    its input and output, `int8 = round(value / scale) + zero_point`, and at most
-    `CALIBRATION_IMAGES` images, spread evenly over those given, fix its ranges.
+    and output, at half the size. `dynamic` has int8 weights, a quarter of the size, and float32
+    input and output; its activations are quantised while it runs, from their own ranges. `int8`
+    has int8 weights, activations, input and output, for devices without floating point; it holds
+    the scale and zero point of its input and output, `int8 = round(value / scale) + zero_point`,
+    and at most `CALIBRATION_IMAGES` images, spread evenly over those given, fix its ranges.
+    `int16x8` is the same with int16 activations, input and output.
 
     Args:
         saved_model: folder that `write_saved_model` wrote.
-        name: `float32`, `float16` or `int8`.
-        calibration: `[n, height, width, channels]`, preprocessed as the model expects; for `int8`.
+        name: any of `kgraft.config.FORMATS` but `saved_model`.
+        calibration: `[n, height, width, channels]`, as the model takes them; for `CALIBRATED`.
 
     Returns:
         The file, with the SavedModel's signature.
@@ -132,10 +143,27 @@ def _set_int8(converter: Any, calibration: np.ndarray | None) -> None:
     converter.inference_output_type = tf.int8
 
 
+def _set_dynamic(converter: Any, _: np.ndarray | None) -> None:
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+def _set_int16x8(converter: Any, calibration: np.ndarray | None) -> None:
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    ]
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = _feed(calibration)
+    converter.inference_input_type = tf.int16
+    converter.inference_output_type = tf.int16
+
+
 _SETTINGS: dict[str, Callable[[Any, np.ndarray | None], None]] = {
     "float32": _set_float32,
     "float16": _set_float16,
+    "dynamic": _set_dynamic,
     "int8": _set_int8,
+    "int16x8": _set_int16x8,
 }
 
 

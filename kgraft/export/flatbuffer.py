@@ -24,13 +24,58 @@ class TFLiteContents:
         ops: how often each op occurs; custom and flex ops under their own name.
         custom_ops: names of the ops that are not TFLite's own, sorted.
         static: whether every tensor has a fixed shape.
+        open_batch: whether nothing is open but the first dimension of tensors.
         float_tensors: how many tensors are floating-point.
     """
 
     ops: dict[str, int]
     custom_ops: tuple[str, ...]
     static: bool
+    open_batch: bool
     float_tensors: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """One op of a file's main graph.
+
+    Attributes:
+        name: name of the tensor it makes.
+        op: TFLite's name of what it does.
+        inputs: numbers of the tensors it reads; -1 for one that is left out.
+        output: number of the tensor it makes.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[int, ...]
+    output: int
+
+
+def read_ops(data: bytes) -> tuple[tuple[Op, ...], frozenset[int]]:
+    """Reads the ops of a `.tflite` file in the order they run.
+
+    Args:
+        data: a whole file that an interpreter has accepted.
+
+    Returns:
+        The ops of its main graph that make one tensor, and the numbers of the tensors that the file
+        holds as constants.
+    """
+    model = schema.Model.GetRootAs(data, 0)
+    graph = model.Subgraphs(0)
+    ops = []
+    for i in range(graph.OperatorsLength()):
+        op = graph.Operators(i)
+        if op.OutputsLength() == 1:
+            output = op.Outputs(0)
+            name = (graph.Tensors(output).Name() or b"").decode(errors="replace")
+            code = _op_name(model.OperatorCodes(op.OpcodeIndex()))[0]
+            inputs = tuple(op.Inputs(j) for j in range(op.InputsLength()))
+            ops.append(Op(name, code, inputs, output))
+    tensors = range(graph.TensorsLength())
+    held = [model.Buffers(graph.Tensors(i).Buffer()).DataLength() for i in tensors]
+    return tuple(ops), frozenset(i for i in tensors if held[i])
 
 
 def read_contents(data: bytes) -> TFLiteContents:
@@ -54,7 +99,8 @@ def read_contents(data: bytes) -> TFLiteContents:
     return TFLiteContents(
         ops=dict(sorted(ops.items())),
         custom_ops=tuple(sorted(name for name, custom in codes if custom)),
-        static=not any(_open_shape(tensor) for tensor in tensors),
+        static=not any(_open_dimensions(tensor) for tensor in tensors),
+        open_batch=not any(_open_dimensions(tensor) - {0} for tensor in tensors),
         float_tensors=sum(tensor.Type() in _FLOAT_TYPES for tensor in tensors),
     )
 
@@ -67,5 +113,6 @@ def _op_name(code: schema.OperatorCode) -> tuple[str, bool]:
     return _BUILTIN_NAMES.get(number, f"BUILTIN_{number}"), False
 
 
-def _open_shape(tensor: schema.Tensor) -> bool:
-    return any(tensor.ShapeSignature(i) < 0 for i in range(tensor.ShapeSignatureLength()))
+def _open_dimensions(tensor: schema.Tensor) -> set[int]:
+    count = tensor.ShapeSignatureLength()
+    return {i for i in range(count) if tensor.ShapeSignature(i) < 0}

@@ -61,11 +61,12 @@ def image_shape(model: keras.Model, images: np.ndarray | None = None) -> Shape:
     return found
 
 
-def check_calibration(calibration: np.ndarray | None) -> None:
-    """Checks the images that fix the ranges of the full-integer file.
+def check_calibration(name: str, calibration: np.ndarray | None) -> None:
+    """Checks the images that fix the ranges of a full-integer file.
 
     Args:
-        calibration: `[n, height, width, channels]`, preprocessed as the model expects.
+        name: the file's format.
+        calibration: `[n, height, width, channels]`, as the file takes them.
 
     Raises:
         KgraftError: there is no image.
@@ -73,7 +74,7 @@ def check_calibration(calibration: np.ndarray | None) -> None:
     """
     if calibration is None or len(calibration) == 0:
         raise KgraftError(
-            "the int8 file needs calibration images; got none: give some or drop int8"
+            f"the {name} file needs calibration images; got none: give some or drop {name}"
         )
     if not np.isfinite(calibration).all():
         raise KgraftError("calibration images must be finite; got NaN or infinity")
@@ -99,17 +100,30 @@ def check_labels(labels: Sequence[str] | None, classes: int) -> None:
             raise KgraftError(f"a label must be one line; got {label!r}")
 
 
-def check_folder(folder: Path) -> None:
-    """Makes the folder to write to.
+def check_folder(folder: Path, known: Sequence[str]) -> None:
+    """Checks a folder that an export takes the place of, and makes the one above it.
 
     Args:
-        folder: it is made with its parents where it is not there yet.
+        folder: it need not be there.
+        known: names of what an export folder may hold.
 
     Raises:
-        KgraftError: it cannot be made.
+        KgraftError: it is no folder, or holds something that is not from an export.
+        KgraftError: the folder above it cannot be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        strange = sorted({path.name for path in folder.iterdir()} - set(known))
+    except FileNotFoundError:
+        strange = []
+    except OSError as error:
+        raise KgraftError(f"exports need a folder; {folder}: {error.strerror}") from error
+    if strange:
+        raise KgraftError(
+            f"an export replaces its folder as a whole; {folder} holds {strange[0]!r}, which is "
+            "not from an export: give a new folder"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KgraftError(f"cannot make the folder {folder} for the exports: {error}") from error
 

@@ -4,6 +4,33 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
+class DeviceInput:
+    """What a file takes, and what is done to pixels on the way there.
+
+    Attributes:
+        preprocess: what turns pixels 0..255 into the student's input, by name.
+        inside: whether the files do that themselves and take pixels.
+        resize: how images are fitted to the size: `none` or `crop`.
+        dynamic_batch: whether the files take any number of images at once, not one.
+    """
+
+    preprocess: str = "none"
+    inside: bool = False
+    resize: str = "none"
+    dynamic_batch: bool = False
+
+    @property
+    def in_file(self) -> str:
+        """The preprocessing that the files do."""
+        return self.preprocess if self.inside else "none"
+
+    @property
+    def before_file(self) -> str:
+        """The preprocessing that is left to whoever runs the files."""
+        return "none" if self.inside else self.preprocess
+
+
+@dataclasses.dataclass(frozen=True)
 class ExportedFile:
     """One thing written for the device.
 
@@ -18,6 +45,40 @@ class ExportedFile:
     format: str
     path: str
     bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNoise:
+    """How much of what a layer says is the noise of quantisation.
+
+    Attributes:
+        name: name of the layer's output in the file.
+        op: TFLite's name of what makes it.
+        snr_db: signal-to-noise ratio in decibels, the float32 file's values against the
+            differences to them; None where there is no difference at all.
+    """
+
+    name: str
+    op: str
+    snr_db: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A file against the Keras student on labelled images.
+
+    Attributes:
+        max_abs_difference, mean_abs_difference: of a logit.
+        agreement: share of images, 0..1, with the same largest logit.
+        accuracy: share of images that the file classifies rightly; None without labels.
+        images: how many.
+    """
+
+    max_abs_difference: float
+    mean_abs_difference: float
+    agreement: float
+    accuracy: float | None
+    images: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +98,8 @@ class Verification:
         builtin_only: whether there are no custom and no flex (TensorFlow) ops.
         ok: whether the file may be used.
         why: what is wrong, in one line; empty where `ok`.
+        layers: of a quantised file, its layers, the noisiest first.
+        test: the same comparison on the test set, where there is one.
     """
 
     name: str
@@ -51,3 +114,5 @@ class Verification:
     builtin_only: bool
     ok: bool
     why: str
+    layers: tuple[LayerNoise, ...] = ()
+    test: Comparison | None = None

@@ -108,6 +108,35 @@ class TFLiteRunner:
             list(pool.map(lambda worker: self._fill(worker, images, logits), range(workers)))
         return logits
 
+    def together(self, images: np.ndarray) -> np.ndarray:
+        """Computes the logits of some images in one run, which takes a file of any batch.
+
+        Args:
+            images: `[n, height, width, channels]`, as the file takes them.
+
+        Returns:
+            Float32 logits `[n, classes]`.
+
+        Raises:
+            KgraftError: the file does not take several images at once.
+        """
+        interpreter = self._interpreters[0]
+        try:
+            with quiet_stderr():
+                interpreter.resize_tensor_input(self._input["index"], images.shape, strict=True)
+                interpreter.allocate_tensors()
+                interpreter.set_tensor(self._input["index"], quantize(images, self._input))
+                interpreter.invoke()
+            return dequantize(interpreter.get_tensor(self._output["index"]), self._output)
+        except (ValueError, RuntimeError) as error:
+            raise KgraftError(
+                f"does not take {len(images)} images at once: {_line(error)}"
+            ) from error
+        finally:
+            with quiet_stderr():
+                interpreter.resize_tensor_input(self._input["index"], (1, *images.shape[1:]))
+                interpreter.allocate_tensors()
+
     def _fill(self, worker: int, images: np.ndarray, logits: np.ndarray) -> None:
         interpreter = self._interpreters[worker]
         for position in range(worker, len(images), len(self._interpreters)):

@@ -1,4 +1,4 @@
-"""Exports a student in every format asked for: guards first, then convert, then write."""
+"""Exports a student in every format asked for: guards first, then convert, then one folder."""
 
 import contextlib
 import shutil
@@ -8,47 +8,55 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kgraft.config import FORMATS
+from kgraft.config import DEFAULT_FORMATS
 from kgraft.errors import KgraftError
 from kgraft.export import guards
-from kgraft.export.convert import tflite_bytes, write_saved_model
-from kgraft.export.records import ExportedFile
-from kgraft.export.write import move_folder, size_on_disk, write_file
+from kgraft.export.convert import CALIBRATED, tflite_bytes, write_saved_model
+from kgraft.export.metadata import label_lines, with_metadata
+from kgraft.export.names import (
+    FILE_NAMES,
+    LABELS_NAME,
+    PREPROCESS_NAME,
+    REPORT_NAMES,
+    SAVED_MODEL,
+    SUMS_NAME,
+)
+from kgraft.export.package import write_preprocess, write_sums
+from kgraft.export.records import DeviceInput, ExportedFile
+from kgraft.export.write import move_folder, size_on_disk
 
-FILE_NAMES = {
-    "saved_model": "saved_model",
-    "float32": "student_float32.tflite",
-    "float16": "student_float16.tflite",
-    "int8": "student_int8.tflite",
-}
-LABELS_NAME = "labels.txt"
+_KNOWN = (*FILE_NAMES.values(), LABELS_NAME, PREPROCESS_NAME, SUMS_NAME, *REPORT_NAMES)
 
 
 def export_student(
     model: keras.Model,
     *,
     folder: str | Path,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = DEFAULT_FORMATS,
     calibration: np.ndarray | None = None,
     labels: Sequence[str] | None = None,
+    takes: DeviceInput | None = None,
 ) -> tuple[ExportedFile, ...]:
-    """Writes a student for the device.
+    """Writes a student for the device, as one folder that is whole or not there.
 
-    Every export has one static signature, `image` `[1, height, width, channels]` to `logits`
-    `[1, classes]`, and takes the same preprocessed images as the Keras model. The int8 file's input
-    and output are int8 with the scale and zero point it holds.
+    Every export has one signature, `image` `[1, height, width, channels]` to `logits`
+    `[1, classes]`, and takes the same preprocessed images as the Keras model, unless `takes` says
+    otherwise. Input and output of the full-integer files are integers with the scale and zero point
+    that the file holds. The folder gets `preprocess.json`, `labels.txt` where labels are known,
+    and `SHA256SUMS`; the `.tflite` files hold the labels too, as TFLite Metadata.
 
     Args:
         model: functional student, `[batch, height, width, channels]` to `[batch, classes]`; it is
             copied, not changed.
-        folder: where the exports go; made where it is missing.
-        formats: any of `saved_model`, `float32`, `float16`, `int8`.
-        calibration: float32 `[n, height, width, channels]`, preprocessed; needed for `int8` and to
-            fix a size that the model leaves open.
-        labels: class names in the order of the logits, written to `labels.txt`; None for no file.
+        folder: where the exports go; an older export there is replaced as a whole.
+        formats: any of `kgraft.config.FORMATS`.
+        calibration: float32 `[n, height, width, channels]`, as the files take them; needed for
+            `int8` and `int16x8` and to fix a size that the model leaves open.
+        labels: class names in the order of the logits; None where they are not known.
+        takes: what the files take; None for one preprocessed image of the right size.
 
     Returns:
-        What was written, in the order of `formats`; `labels.txt` is not among them.
+        What was written, in the order of `formats`.
 
     Raises:
         KgraftError: a format is unknown or given twice.
@@ -56,44 +64,47 @@ def export_student(
         KgraftError: the calibration images are missing, not finite or of another shape.
         KgraftError: the labels do not match the logits.
         KgraftError: the model has an op that the device's built-in ops do not cover.
-        KgraftError: the folder cannot be written to.
+        KgraftError: the folder holds other things than exports, or cannot be written to.
     """
-    folder = Path(folder)
+    folder, takes = Path(folder).absolute(), takes or DeviceInput()
     guards.check_formats(formats)
     shape = guards.image_shape(model, calibration)
-    if "int8" in formats:
-        guards.check_calibration(calibration)
+    for name in CALIBRATED:
+        if name in formats:
+            guards.check_calibration(name, calibration)
     guards.check_labels(labels, model.outputs[0].shape[-1])
-    guards.check_folder(folder)
-    with _scratch_folder(folder) as scratch:
-        # All conversions come before the first write: a model that fails one leaves nothing behind.
-        write_saved_model(model, scratch, shape)
-        converted = {
-            name: _convert(model, scratch, name, calibration)
-            for name in formats
-            if name != "saved_model"
-        }
-        for name, data in converted.items():
-            write_file(folder / FILE_NAMES[name], data)
-        if "saved_model" in formats:
-            move_folder(scratch, folder / FILE_NAMES["saved_model"])
-    if labels is not None:
-        write_file(folder / LABELS_NAME, "".join(f"{label}\n" for label in labels).encode())
+    guards.check_folder(folder, _KNOWN)
+    with _made_aside(folder) as aside:
+        if formats:
+            write_saved_model(model, aside / SAVED_MODEL, shape, takes)
+        for name in formats:
+            if name != SAVED_MODEL:
+                data = _convert(model, aside / SAVED_MODEL, name, calibration)
+                data = with_metadata(data, shape, takes, labels)
+                (aside / FILE_NAMES[name]).write_bytes(data)
+        if SAVED_MODEL not in formats:
+            shutil.rmtree(aside / SAVED_MODEL, ignore_errors=True)
+        if labels is not None:
+            (aside / LABELS_NAME).write_bytes(label_lines(labels))
+        files = {FILE_NAMES[n]: aside / FILE_NAMES[n] for n in formats if n != SAVED_MODEL}
+        write_preprocess(aside, shape, takes, labels=labels is not None, files=files)
+        write_sums(aside)
     return tuple(_exported(folder, name) for name in formats)
 
 
 @contextlib.contextmanager
-def _scratch_folder(folder: Path) -> Iterator[Path]:
-    # Beside the exports, not in /tmp, so that the finished SavedModel can be renamed into place.
-    scratch = folder / ".export.partial"
-    shutil.rmtree(scratch, ignore_errors=True)
+def _made_aside(folder: Path) -> Iterator[Path]:
+    # On the same disk, so that the finished folder can be renamed into place.
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
     try:
-        scratch.mkdir()
-        yield scratch
+        aside.mkdir()
+        yield aside
+        move_folder(aside, folder)
     except OSError as error:
         raise KgraftError(f"cannot write exports to {folder}: {error}") from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _convert(

@@ -1,5 +1,6 @@
 """Holds every exported file against the Keras student, in the runtime that will run it."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,22 +9,44 @@ import numpy as np
 import tensorflow as tf
 
 from kgraft.errors import KgraftError
-from kgraft.export.convert import INPUT_NAME, OUTPUT_NAME, SIGNATURE, one_to_one
+from kgraft.export.convert import CALIBRATED, float32_bytes, one_to_one
 from kgraft.export.flatbuffer import TFLiteContents, read_contents
+from kgraft.export.judge import Demands, Reference, judge
+from kgraft.export.layers import Layers
+from kgraft.export.names import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL, SIGNATURE
 from kgraft.export.quiet import quiet_stderr
-from kgraft.export.records import ExportedFile, Verification
+from kgraft.export.records import DeviceInput, ExportedFile, LayerNoise, Verification
 from kgraft.export.runner import TFLiteRunner, load_interpreter
 
 # Largest difference of a logit as a share of the student's largest logit.
-TOLERANCES = {"saved_model": 1e-4, "float32": 1e-4, "float16": 2e-2, "int8": 0.25}
+TOLERANCES = {
+    "saved_model": 1e-4,
+    "float32": 1e-4,
+    "float16": 2e-2,
+    "dynamic": 0.25,
+    "int8": 0.25,
+    "int16x8": 0.25,
+}
+# Formats whose layers make noise of their own.
+QUANTIZED = ("dynamic", *CALIBRATED)
 
-_NO_CONTENTS = TFLiteContents(ops={}, custom_ops=(), static=True, float_tensors=0)
+_NO_CONTENTS = TFLiteContents(ops={}, custom_ops=(), static=True, open_batch=True, float_tensors=0)
 # Layer by layer every activation of a batch is held to the end: 64 photographs were 1.5 GB.
 _BATCH = 8
+# Images whose every activation is compared, and images given at once to a file of any batch.
+_LAYER_IMAGES = 8
+_TOGETHER = 3
 
 
 def verify_exports(
-    files: Sequence[ExportedFile], model: keras.Model, images: np.ndarray, *, threads: int = 1
+    files: Sequence[ExportedFile],
+    model: keras.Model,
+    images: np.ndarray,
+    *,
+    takes: DeviceInput | None = None,
+    given: np.ndarray | None = None,
+    min_agreement: float | None = None,
+    threads: int = 1,
 ) -> tuple[Verification, ...]:
     """Compares each exported file with the Keras student on the same images.
 
@@ -31,6 +54,9 @@ def verify_exports(
         files: what `export_student` wrote.
         model: the Keras student, `[batch, height, width, channels]` to logits `[batch, classes]`.
         images: `[n, height, width, channels]`, preprocessed as the student expects.
+        takes: what the files take; None for what `export_student` takes None for.
+        given: the same images as the files take them, where that is something else.
+        min_agreement: share of images, 0..1, on which a file must name the student's class.
         threads: how many images run side by side.
 
     Returns:
@@ -38,73 +64,96 @@ def verify_exports(
 
     Raises:
         KgraftError: there is no image to compare on.
+        KgraftError: the student does not convert to float32, which layers are compared with.
     """
-    expected = keras_logits(model, images)
-    return tuple(_verify(file, expected, images, threads) for file in files)
+    takes, given = takes or DeviceInput(), images if given is None else given
+    logits = keras_logits(model, images)
+    compared = any(file.format != SAVED_MODEL for file in files)
+    float32 = float32_bytes(model, given.shape[1:], takes) if compared else None
+    reference = Reference(logits, given, float32)
+    found = []
+    for file in files:
+        demands = Demands(
+            TOLERANCES[file.format],
+            integer=file.format in CALIBRATED,
+            noise=file.format in QUANTIZED,
+            dynamic_batch=takes.dynamic_batch,
+            min_agreement=min_agreement,
+        )
+        verify = verify_saved_model if file.format == SAVED_MODEL else verify_tflite
+        found.append(verify(file.path, reference, demands, threads=threads))
+    return tuple(found)
 
 
 def verify_tflite(
-    path: str | Path,
-    model: keras.Model,
-    images: np.ndarray,
-    *,
-    tolerance: float,
-    integer: bool = False,
-    threads: int = 1,
+    path: str | Path, reference: Reference, demands: Demands, *, threads: int = 1
 ) -> Verification:
     """Compares one `.tflite` file with the Keras student, in LiteRT.
 
     Args:
         path: the file.
-        model: the Keras student.
-        images: `[n, height, width, channels]`, preprocessed as the student expects.
-        tolerance: largest difference of a logit, as a share of the student's largest logit.
-        integer: whether the file must be without any floating-point tensor.
+        reference: the student's answers.
+        demands: what the file must keep to.
         threads: how many images run side by side.
 
     Returns:
         The comparison; `ok` is False, with `why`, where the file does not run, has ops that are not
-        built in, leaves a shape open, is not integer though it must be, or differs too much.
-
-    Raises:
-        KgraftError: there is no image to compare on.
+        built in, leaves a shape open, is not integer though it must be, holds other weights than
+        the student, or differs or disagrees too much.
     """
-    expected = keras_logits(model, images)
-    return _verify_tflite(Path(path), expected, images, tolerance, integer=integer, threads=threads)
+    path, contents, found = Path(path), _NO_CONTENTS, None
+    layers: tuple[LayerNoise, ...] = ()
+    faults: list[str] = []
+    try:
+        load_interpreter(path)  # the check that makes reading the contents safe
+        data = path.read_bytes()
+        contents = read_contents(data)
+        faults = _faults(contents, demands)
+        if not contents.custom_ops:
+            runner = TFLiteRunner(path, threads)
+            found = runner(reference.given)
+            layers = _layers(data, reference, demands, faults)
+            if demands.dynamic_batch:
+                _check_together(runner, reference, demands)
+    except KgraftError as error:
+        faults.append(str(error))
+    judged = judge(path.name, reference, found, demands, faults=faults)
+    return dataclasses.replace(
+        judged,
+        ops=contents.ops,
+        static=contents.static,
+        builtin_only=not contents.custom_ops,
+        layers=layers,
+    )
 
 
 def verify_saved_model(
-    path: str | Path, model: keras.Model, images: np.ndarray, *, tolerance: float
+    path: str | Path, reference: Reference, demands: Demands, *, threads: int = 1
 ) -> Verification:
     """Loads a SavedModel back and compares its `serving_default` with the Keras student.
 
     Args:
         path: the SavedModel's folder.
-        model: the Keras student.
-        images: `[n, height, width, channels]`, preprocessed as the student expects.
-        tolerance: largest difference of a logit, as a share of the student's largest logit.
+        reference: the student's answers.
+        demands: what it must keep to.
+        threads: not used; TensorFlow has its own.
 
     Returns:
         The comparison; `ok` is False, with `why`, where it does not load or differs too much.
-
-    Raises:
-        KgraftError: there is no image to compare on.
     """
-    return _verify_saved_model(Path(path), keras_logits(model, images), images, tolerance)
-
-
-def check_verified(verifications: Sequence[Verification]) -> None:
-    """Ends a run whose files are not all usable; called after the report is written.
-
-    Args:
-        verifications: of all exported files.
-
-    Raises:
-        KgraftError: at least one is not ok; names each with its reason.
-    """
-    failed = [f"{found.name}: {found.why}" for found in verifications if not found.ok]
-    if failed:
-        raise KgraftError("exported files failed their verification: " + "; ".join(failed))
+    name = Path(path).name
+    try:
+        with quiet_stderr():
+            loaded = tf.saved_model.load(str(path))
+        serve = loaded.signatures[SIGNATURE]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())
+        return judge(name, reference, None, demands, faults=[f"does not load: {reason}"])
+    found = [
+        serve(**{INPUT_NAME: tf.constant(image[None], tf.float32)})[OUTPUT_NAME].numpy()
+        for image in reference.given
+    ]
+    return judge(name, reference, np.concatenate(found), demands, faults=[])
 
 
 def keras_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -130,99 +179,44 @@ def keras_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _verify(
-    file: ExportedFile, expected: np.ndarray, images: np.ndarray, threads: int
-) -> Verification:
-    path, tolerance = Path(file.path), TOLERANCES[file.format]
-    if file.format == "saved_model":
-        return _verify_saved_model(path, expected, images, tolerance)
-    integer = file.format == "int8"
-    return _verify_tflite(path, expected, images, tolerance, integer=integer, threads=threads)
-
-
-def _verify_tflite(
-    path: Path,
-    expected: np.ndarray,
-    images: np.ndarray,
-    tolerance: float,
-    *,
-    integer: bool,
-    threads: int,
-) -> Verification:
-    contents, found = _NO_CONTENTS, None
-    try:
-        load_interpreter(path)  # the check that makes reading the contents safe
-        contents = read_contents(path.read_bytes())
-        faults = _faults(contents, integer)
-        if not contents.custom_ops:
-            found = TFLiteRunner(path, threads)(images)
-    except KgraftError as error:
-        faults = [str(error)]
-    return _judge(path.name, expected, found, contents, tolerance, faults=faults)
-
-
-def _verify_saved_model(
-    path: Path, expected: np.ndarray, images: np.ndarray, tolerance: float
-) -> Verification:
-    try:
-        with quiet_stderr():
-            loaded = tf.saved_model.load(str(path))
-        serve = loaded.signatures[SIGNATURE]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())
-        faults = [f"does not load: {reason}"]
-        return _judge(path.name, expected, None, _NO_CONTENTS, tolerance, faults=faults)
-    found = [
-        serve(**{INPUT_NAME: tf.constant(image[None], tf.float32)})[OUTPUT_NAME].numpy()
-        for image in images
-    ]
-    return _judge(path.name, expected, np.concatenate(found), _NO_CONTENTS, tolerance, faults=[])
-
-
-def _faults(contents: TFLiteContents, integer: bool) -> list[str]:
+def _faults(contents: TFLiteContents, demands: Demands) -> list[str]:
     faults = []
     if contents.custom_ops:
         faults.append(f"has ops that are not built in: {', '.join(contents.custom_ops)}")
-    if not contents.static:
+    if not contents.static and not (demands.dynamic_batch and contents.open_batch):
         faults.append("leaves a tensor's shape open")
-    if integer and contents.float_tensors:
+    if demands.integer and contents.float_tensors:
         faults.append(f"is not full-integer: {contents.float_tensors} tensors are float")
     return faults
 
 
-def _judge(
-    name: str,
-    expected: np.ndarray,
-    found: np.ndarray | None,
-    contents: TFLiteContents,
-    tolerance: float,
-    *,
-    faults: list[str],
-) -> Verification:
-    largest, mean, agreement = None, None, None
-    scale = float(np.abs(expected).max())
-    if found is not None:
-        difference = np.abs(found.astype(np.float64) - expected)
-        largest, mean = float(difference.max()), float(difference.mean())
-        agreement = float((found.argmax(1) == expected.argmax(1)).mean())
-        # Written so that a NaN fails; the last term lets all-zero logits pass.
-        if not largest <= tolerance * scale + 1e-7:
-            faults = [
-                *faults,
-                f"differs by {largest:.3g} from logits up to {scale:.3g}, "
-                f"more than {tolerance:g} of them",
-            ]
-    return Verification(
-        name=name,
-        max_abs_difference=largest,
-        mean_abs_difference=mean,
-        largest_logit=scale,
-        tolerance=tolerance,
-        agreement=agreement,
-        images=len(expected),
-        ops=contents.ops,
-        static=contents.static,
-        builtin_only=not contents.custom_ops,
-        ok=not faults,
-        why=", ".join(faults),
-    )
+def _layers(
+    data: bytes, reference: Reference, demands: Demands, faults: list[str]
+) -> tuple[LayerNoise, ...]:
+    """Compares layers; weights that are not the student's are added to the faults."""
+    if reference.float32 is None:
+        return ()
+    layers = Layers(data, reference.float32)
+    wrong = layers.wrong_weights()
+    if wrong:
+        faults.append(
+            f"holds other weights than the student in {len(wrong)} layers, most in "
+            f"{short_name(wrong[0].name)}: {wrong[0].off:.3g} times what rounding explains"
+        )
+    return layers.noise(reference.given[:_LAYER_IMAGES]) if demands.noise else ()
+
+
+def short_name(tensor: str) -> str:
+    """Returns the part of a tensor's name that says which layer made it.
+
+    Args:
+        tensor: such as `student_1/conv2_1/convolution;student_1/conv2_1/Squeeze`.
+    """
+    return tensor.split(";")[-1]
+
+
+def _check_together(runner: TFLiteRunner, reference: Reference, demands: Demands) -> None:
+    images = reference.given[:_TOGETHER]
+    off = float(np.abs(runner.together(images) - reference.logits[: len(images)]).max())
+    if not off <= demands.tolerance * float(np.abs(reference.logits).max()) + 1e-7:
+        raise KgraftError(f"differs by {off:.3g} when it gets {len(images)} images at once")

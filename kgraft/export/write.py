@@ -1,29 +1,10 @@
-"""Puts exports on disk: made aside, then renamed, so that a name never holds half an export."""
+"""Puts exports on disk: a folder made aside gets its name when it is whole."""
 
 import os
 import shutil
 from pathlib import Path
 
 from kgraft.errors import KgraftError
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes a file in one step.
-
-    Args:
-        path: where; an older file is replaced.
-        data: all of it.
-
-    Raises:
-        KgraftError: the folder cannot be written to.
-    """
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise KgraftError(f"cannot write {path}: {error}") from error
 
 
 def move_folder(made: Path, path: Path) -> None:

@@ -5,26 +5,26 @@ import pathlib
 from typing import Any
 
 import keras
-import numpy as np
 
-from kgraft.config import RunConfig
-from kgraft.data.preprocess import preprocess
-from kgraft.export import ExportedFile, Verification, export_student, verify_exports
+from kgraft.config import ExportConfig, RunConfig
+from kgraft.export import DeviceInput, ExportedFile, Verification
 from kgraft.grafting import FusedStudent, PhaseResult
 from kgraft.graph import as_model
 from kgraft.pipeline.evaluation import (
     export_logits,
     graph_logits,
-    judge,
     measure_files,
     model_rows,
     report_batches,
+    usable_files,
 )
+from kgraft.pipeline.exporting import device_input, export_folder, export_verified
 from kgraft.pipeline.job import Job
+from kgraft.pipeline.judging import judge, with_test_set
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.training import SELECTION_RULES
 from kgraft.pipeline.transfer import present_classes
-from kgraft.pipeline.workdir import save_model
+from kgraft.pipeline.workdir import STUDENT, save_model
 from kgraft.report import (
     AdapterLeft,
     ModelRow,
@@ -36,10 +36,6 @@ from kgraft.report import (
 )
 from kgraft.students import StudentBlock
 
-# Enough for ranges and differences to settle; each image is one run at batch 1.
-_CALIBRATION_IMAGES = 256
-_VERIFIED_IMAGES = 256
-
 
 @dataclasses.dataclass(frozen=True)
 class Delivery:
@@ -49,12 +45,14 @@ class Delivery:
         model: the Keras student.
         fused: the same as a graph, with what could not be folded.
         files: the exported files.
-        verifications: each file against the Keras student.
+        takes: what they take.
+        verifications: each file against the Keras student, on held-out views.
     """
 
     model: keras.Model
     fused: FusedStudent
     files: tuple[ExportedFile, ...]
+    takes: DeviceInput
     verifications: tuple[Verification, ...]
 
 
@@ -74,26 +72,18 @@ def deliver(
         KgraftError: a format cannot be written.
     """
     model = as_model(fused.graph, name="student")
-    formats = ", ".join(("student.keras", *config.export.formats))
-    with watch.part("export", f"exporting {formats}"):
-        save_model(model, workdir / "student.keras")
-        files = export_student(
-            model,
-            folder=workdir,
-            formats=config.export.formats,
-            calibration=_spread(job, job.transfer.views, _CALIBRATION_IMAGES),
-            labels=job.names,
-        )
-    with watch.part("verification", f"verifying {len(files)} exported files"):
-        images = _spread(job, job.transfer.heldout, _VERIFIED_IMAGES)
-        verifications = verify_exports(files, model, images)
-    return Delivery(model, fused, files, verifications)
-
-
-def _spread(job: Job, views: np.ndarray, count: int) -> np.ndarray:
-    """Preprocessed views, evenly spread over all transfer images."""
-    rows = np.linspace(0, len(views) - 1, min(count, len(views))).astype(int)
-    return np.asarray(preprocess(views[rows], job.teacher.preprocess), "float32")
+    save_model(model, workdir / STUDENT)
+    takes = device_input(config.export, job.teacher.preprocess, job.transfer.resize)
+    files, verifications = export_verified(
+        model,
+        job.transfer,
+        config.export,
+        takes=takes,
+        names=job.names,
+        folder=export_folder(workdir),
+        watch=watch,
+    )
+    return Delivery(model, fused, files, takes, verifications)
 
 
 def make_report(
@@ -123,7 +113,7 @@ def make_report(
     ]
     skipped += [Skipped(block.name, note) for block in student for note in block.notes]
     skipped += [Skipped(f"folding of {left.name}", left.why) for left in delivery.fused.norms_left]
-    rows = _measure(job, delivery, skipped, watch)
+    rows, verifications = _measure(job, delivery, skipped, config.export, watch=watch)
     return RunReport(
         models=rows,
         phases=tuple(PhaseRecord(**dataclasses.asdict(result)) for result in results),
@@ -140,7 +130,7 @@ def make_report(
         adapters_left=tuple(
             AdapterLeft(left.name, left.why) for left in delivery.fused.adapters_left
         ),
-        verification=delivery.verifications,
+        verification=verifications,
         skipped=tuple(skipped),
         selection_rule=SELECTION_RULES[config.train.select],
         evaluation=f"{_evaluated_on(job)}; teacher: {job.teacher.logits_note}",
@@ -157,17 +147,21 @@ def _resolved(job: Job, config: RunConfig) -> dict[str, Any]:
 
 
 def _measure(
-    job: Job, delivery: Delivery, skipped: list[Skipped], watch: Stopwatch
-) -> tuple[ModelRow, ...]:
+    job: Job,
+    delivery: Delivery,
+    skipped: list[Skipped],
+    config: ExportConfig,
+    *,
+    watch: Stopwatch,
+) -> tuple[tuple[ModelRow, ...], tuple[Verification, ...]]:
     graphs = {"teacher": job.chain.graph, "student": delivery.fused.graph}
-    runs = {name: graph_logits(graph) for name, graph in graphs.items()}
-    checked = zip(delivery.files, delivery.verifications, strict=True)
-    usable = [file for file, found in checked if found.max_abs_difference is not None]
+    usable = usable_files(delivery.files, delivery.verifications)
     with watch.part("evaluation", f"evaluating on {_evaluated_on(job)}"):
         judged = judge(
-            runs | export_logits(usable),
+            {name: graph_logits(graph) for name, graph in graphs.items()} | export_logits(usable),
             report_batches(job.transfer, job.test, job.names, skipped),
             preprocessing=job.teacher.preprocess,
+            on_pixels=[file.name for file in usable] if delivery.takes.inside else (),
             present=present_classes(job.test, job.names),
         )
     with watch.part("latency", "measuring milliseconds"):
@@ -176,7 +170,10 @@ def _measure(
             "student": delivery.model,
         }
         measured = measure_files(models, usable, skipped)
-    return model_rows(graphs, delivery.files, judged, measured)
+    verifications = delivery.verifications
+    if job.test is not None:
+        verifications = with_test_set(verifications, judged, config.min_agreement)
+    return model_rows(graphs, delivery.files, judged, measured), verifications
 
 
 def _evaluated_on(job: Job) -> str:

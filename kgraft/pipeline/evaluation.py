@@ -1,40 +1,28 @@
 """The table of the report: every model on the same images, in one pass over them."""
 
-import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kgraft.data import CorruptImage, eval_batches
-from kgraft.data.preprocess import preprocess
 from kgraft.errors import KgraftError
-from kgraft.export import ExportedFile, TFLiteRunner, float32_bytes, measure_latencies
+from kgraft.export import (
+    ExportedFile,
+    TFLiteRunner,
+    Verification,
+    float32_bytes,
+    measure_latencies,
+)
 from kgraft.graph import Graph, total_macs
+from kgraft.pipeline.judging import Judged, Logits
 from kgraft.pipeline.transfer import TestSet, Transfer
 from kgraft.report import ModelRow, Skipped
 
 _BATCH = 64
-Logits = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Judged:
-    """A model's predictions held against the teacher's and the labels.
-
-    Attributes:
-        accuracy: share of images classified rightly; None without labels.
-        agreement: share of images with the teacher's class.
-        among: accuracy when only the logits of the test set's classes count; None where these are
-            all the classes, or without labels.
-    """
-
-    accuracy: float | None
-    agreement: float
-    among: float | None = None
 
 
 def graph_logits(graph: Graph) -> Logits:
@@ -80,63 +68,12 @@ def saved_model_logits(path: str) -> Logits:
     return found
 
 
-def judge(
-    models: Mapping[str, Logits],
-    batches: Iterator[tuple[np.ndarray, np.ndarray | None]],
-    *,
-    preprocessing: str,
-    present: np.ndarray | None = None,
-) -> dict[str, Judged]:
-    """Runs all models over the same images once.
-
-    Args:
-        models: by name, `teacher` among them; preprocessed images to logits.
-        batches: pixels 0..255 `[batch, height, width, channels]`, labels `[batch]` or None.
-        preprocessing: name of what turns pixels into the models' input.
-        present: logits of the classes the images are of, `[classes present]`; None for all.
-
-    Returns:
-        Each model's accuracy and agreement.
-
-    Raises:
-        KgraftError: there is no image, or a label without a logit.
-    """
-    right: dict[str, int] = dict.fromkeys(models, 0)
-    same: dict[str, int] = dict.fromkeys(models, 0)
-    among: dict[str, int] = dict.fromkeys(models, 0)
-    count, labelled = 0, 0
-    for images, labels in batches:
-        inputs = np.asarray(preprocess(images, preprocessing), "float32")
-        logits = {name: run(inputs) for name, run in models.items()}
-        _check_labels(labels, logits["teacher"])
-        classes = {name: found.argmax(axis=1) for name, found in logits.items()}
-        count += len(inputs)
-        for name, predicted in classes.items():
-            same[name] += int(np.sum(predicted == classes["teacher"]))
-            if labels is not None:
-                right[name] += int(np.sum(predicted == labels))
-            if labels is not None and present is not None:
-                picked = present[logits[name][:, present].argmax(axis=1)]
-                among[name] += int(np.sum(picked == labels))
-        labelled += 0 if labels is None else len(labels)
-    if not count:
-        raise KgraftError("there is no image to evaluate on: give a test set with images")
-    return {
-        name: Judged(
-            accuracy=right[name] / labelled if labelled else None,
-            agreement=same[name] / count,
-            among=among[name] / labelled if labelled and present is not None else None,
-        )
-        for name in models
-    }
-
-
-def _check_labels(labels: np.ndarray | None, logits: np.ndarray) -> None:
-    if labels is not None and labels.max() >= logits.shape[1]:
-        raise KgraftError(
-            f"the test set has label {labels.max()}, the teacher only the logits 0 to "
-            f"{logits.shape[1] - 1}: give the test set that belongs to the teacher"
-        )
+def usable_files(
+    files: Sequence[ExportedFile], verifications: Sequence[Verification]
+) -> tuple[ExportedFile, ...]:
+    """Returns the files that run at all."""
+    checked = zip(files, verifications, strict=True)
+    return tuple(file for file, found in checked if found.max_abs_difference is not None)
 
 
 def report_batches(
@@ -186,12 +123,10 @@ def measure_files(
     """
     contents: dict[str, bytes | str] = {}
     sizes = {file.name: file.bytes for file in usable}
-    # The student's own float32 file is what converting it again would give.
-    paths = [pathlib.Path(file.path) for file in usable if file.format == "float32"]
+    # The exported float32 file will not do: it has labels and metadata, which the teacher has not.
     for name, model in models.items():
         try:
-            made = name == "student" and paths
-            contents[name] = data = paths[0].read_bytes() if made else float32_bytes(model)
+            contents[name] = data = float32_bytes(model)
             sizes[name] = len(data)
         except KgraftError as error:
             skipped.append(Skipped(f"bytes and milliseconds of the {name}", str(error)))

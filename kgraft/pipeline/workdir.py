@@ -9,6 +9,8 @@ import keras
 from kgraft.errors import KgraftError
 
 CHECKPOINTS = "checkpoints"
+STUDENT = "student.keras"
+TRANSFER = "transfer.json"
 
 
 def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> None:

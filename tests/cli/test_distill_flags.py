@@ -96,7 +96,7 @@ def test_images_beside_given_shots():
         ("--augment=flip", "--augment must be one of none, crop_flip, imagenet; got 'flip'"),
         ("--loss=huber", "--loss must be one of normalized_mse, mse, kl; got 'huber'"),
         ("--strategy=tpu", "--strategy must be one of auto, one_device, mirrored, multi_worker"),
-        ("--formats=int4", "--formats must be one of saved_model, float32, float16, int8"),
+        ("--formats=int4", "--formats must be one of saved_model, float32, float16, dynamic, int8"),
         ("--preprocess=x", "--preprocess must be one of"),
         ("--teacher_outputs=x", "--teacher_outputs must be one of"),
         ("--start=x", "--start must be one of teacher, random; got 'x'"),

@@ -4,7 +4,7 @@ import tensorflow as tf
 from keras.applications import imagenet_utils
 
 from kgraft.config import PREPROCESSINGS
-from kgraft.data.preprocess import PREPROCESSORS, preprocess
+from kgraft.data.preprocess import PREPROCESSORS, normalization, preprocess
 from kgraft.errors import KgraftError
 
 from .conftest import picture
@@ -51,3 +51,11 @@ def test_unknown_name():
 def test_grey_images_have_no_imagenet_mean(name):
     with pytest.raises(KgraftError, match=f"{name}' expects RGB images, 3 channels; got 1"):
         preprocess(IMAGES[..., :1], name)
+
+
+@pytest.mark.parametrize("name", PREPROCESSORS)
+def test_each_mode_is_its_normalization(name):
+    steps = normalization(name)
+    values = IMAGES[..., ::-1] if steps.reversed_channels else IMAGES
+    by_hand = (values.astype(np.float64) - steps.mean) / steps.std
+    np.testing.assert_allclose(preprocess(IMAGES, name), by_hand, rtol=1e-5, atol=1e-4)

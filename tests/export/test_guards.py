@@ -17,10 +17,19 @@ def test_format_given_twice(student, tmp_path):
         export_student(student, folder=tmp_path, formats=["int8", "int8"])
 
 
-def test_int8_without_images(student, images, tmp_path):
+@pytest.mark.parametrize("name", ["int8", "int16x8"])
+def test_whole_numbers_without_images(student, images, tmp_path, name):
+    message = f"the {name} file needs calibration images; got none: give some or drop {name}"
     for calibration in (None, images[:0]):
-        with pytest.raises(KgraftError, match="needs calibration images; got none"):
-            export_student(student, folder=tmp_path, formats=["int8"], calibration=calibration)
+        with pytest.raises(KgraftError, match=message):
+            export_student(student, folder=tmp_path, formats=[name], calibration=calibration)
+
+
+def test_a_folder_with_other_things_is_not_replaced(student, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(KgraftError, match=r"holds 'thesis\.txt', which is not from an export"):
+        export_student(student, folder=tmp_path, formats=["float32"])
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 def test_images_that_are_not_finite(student, images, tmp_path):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kgraft.config import FORMATS as ALL
 from kgraft.errors import KgraftError
 from kgraft.export import TFLiteRunner, export_student, float32_bytes, verify_exports
 from kgraft.export.flatbuffer import read_contents
 from kgraft.export.runner import open_interpreter
 
-ALL = ("saved_model", "float32", "float16", "int8")
+BESIDE = ["SHA256SUMS", "preprocess.json"]
 
 
 def test_every_format_agrees_with_the_student_and_runs_on_built_in_ops(model, images, tmp_path):
@@ -21,25 +22,37 @@ def test_every_format_agrees_with_the_student_and_runs_on_built_in_ops(model, im
         "saved_model",
         "student_float32.tflite",
         "student_float16.tflite",
+        "student_dynamic.tflite",
         "student_int8.tflite",
+        "student_int16x8.tflite",
     ]
     for check in found:
         assert check.ok and not check.why
         assert check.static and check.builtin_only
         assert check.max_abs_difference <= check.tolerance * check.largest_logit
     assert found[1].max_abs_difference < 1e-4
-    assert found[3].agreement >= 0.8
+    assert all(check.agreement >= 0.8 for check in found[3:])
 
 
-def test_the_int8_file_has_no_float_tensor(model, images, tmp_path):
-    export_student(model, folder=tmp_path, formats=["int8"], calibration=images)
-    contents = read_contents((tmp_path / "student_int8.tflite").read_bytes())
+@pytest.mark.parametrize("name", ["int8", "int16x8"])
+def test_the_integer_files_have_no_float_tensor(model, images, tmp_path, name):
+    export_student(model, folder=tmp_path, formats=[name], calibration=images)
+    contents = read_contents((tmp_path / f"student_{name}.tflite").read_bytes())
     assert contents.float_tensors == 0
+
+
+def test_types_of_input_and_output(student, images, tmp_path):
+    export_student(student, folder=tmp_path, formats=ALL, calibration=images)
+    types = {"dynamic": np.float32, "int8": np.int8, "int16x8": np.int16}
+    for name, wanted in types.items():
+        interpreter = open_interpreter(tmp_path / f"student_{name}.tflite")
+        ends = (*interpreter.get_input_details(), *interpreter.get_output_details())
+        assert [details["dtype"] for details in ends] == [wanted] * 2
 
 
 def test_the_signature_is_image_to_logits_for_one_image(student, images, tmp_path):
     export_student(student, folder=tmp_path, formats=ALL, calibration=images)
-    for name in ("float32", "float16", "int8"):
+    for name in ALL[1:]:
         runner = open_interpreter(tmp_path / f"student_{name}.tflite").get_signature_runner()
         assert list(runner.get_input_details()) == ["image"]
         assert list(runner.get_output_details()) == ["logits"]
@@ -66,7 +79,9 @@ def test_sizes_and_labels(student, images, tmp_path):
 
 def test_only_the_formats_asked_for_are_written(student, tmp_path):
     export_student(student, folder=tmp_path / "new" / "folder", formats=["float16"])
-    assert os.listdir(tmp_path / "new" / "folder") == ["student_float16.tflite"]
+    names = sorted(os.listdir(tmp_path / "new" / "folder"))
+    assert names == [*BESIDE, "student_float16.tflite"]
+    assert os.listdir(tmp_path / "new") == ["folder"]
 
 
 def test_the_student_is_not_changed(norm_student, images, tmp_path):
@@ -116,6 +131,7 @@ def test_a_second_export_replaces_the_first(student, norm_student, images, tmp_p
     files = export_student(norm_student, folder=tmp_path, calibration=images)
     assert all(check.ok for check in verify_exports(files, norm_student, images))
     assert sorted(os.listdir(tmp_path)) == [
+        *BESIDE,
         "saved_model",
         "student_float16.tflite",
         "student_float32.tflite",
@@ -144,14 +160,17 @@ def test_a_full_disk_leaves_the_old_file(student, norm_student, tmp_path, monkey
     with pytest.raises(KgraftError, match=r"cannot write .*no space left"):
         export_student(norm_student, folder=tmp_path, formats=["float32"])
     assert (tmp_path / "student_float32.tflite").read_bytes() == old
-    assert os.listdir(tmp_path) == ["student_float32.tflite"]
+    assert sorted(os.listdir(tmp_path)) == [*BESIDE, "student_float32.tflite"]
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
 
 
 def test_a_folder_that_is_a_file(student, tmp_path):
     path = tmp_path / "taken"
     path.write_text("")
-    with pytest.raises(KgraftError, match=r"cannot make the folder .*taken"):
+    with pytest.raises(KgraftError, match=r"exports need a folder; .*taken: Not a directory"):
         export_student(student, folder=path, formats=["float32"])
+    with pytest.raises(KgraftError, match=r"exports need a folder; .*taken/below: Not a dir"):
+        export_student(student, folder=path / "below", formats=["float32"])
 
 
 def test_the_bytes_of_a_teacher_without_a_fixed_size():

@@ -5,13 +5,32 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 
+from kgraft.config import FORMATS as ALL
 from kgraft.errors import KgraftError
-from kgraft.export import check_verified, export_student, verify_saved_model, verify_tflite
+from kgraft.export import (
+    Demands,
+    Reference,
+    check_verified,
+    export_student,
+    keras_logits,
+    verify_exports,
+)
+from kgraft.export import verify_saved_model as held_saved_model
+from kgraft.export import verify_tflite as held_tflite
 from kgraft.export.convert import write_saved_model
-from kgraft.export.verify import keras_logits
 
 TOLERANCE = 1e-4
+
+
+def verify_tflite(path, student, images, **demands):
+    return held_tflite(path, Reference(keras_logits(student, images), images), Demands(**demands))
+
+
+def verify_saved_model(path, student, images, **demands):
+    reference = Reference(keras_logits(student, images), images)
+    return held_saved_model(path, reference, Demands(**demands))
 
 
 @pytest.fixture
@@ -104,3 +123,86 @@ def test_a_model_in_lists_is_compared_without_a_warning(student, images, recwarn
     listed = keras.Model([student.inputs[0]], [student.outputs[0]])
     assert keras_logits(listed, images).shape == (24, 5)
     assert not recwarn.list
+
+
+QUANTIZED = ("float16", "dynamic", "int8", "int16x8")
+
+
+def swapped(model, order):
+    """A twin whose first convolution takes the image's channels in another order."""
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    first = next(layer for layer in twin.layers if isinstance(layer, keras.layers.Conv2D))
+    first.kernel.assign(first.kernel.numpy()[:, :, order])
+    return twin
+
+
+@pytest.mark.parametrize("name", ["float32", *QUANTIZED])
+def test_swapped_channels_are_caught(student, images, tmp_path, name):
+    wrong = swapped(student, [2, 1, 0])
+    files = export_student(wrong, folder=tmp_path, formats=[name], calibration=images)
+    (found,) = verify_exports(files, student, images)
+    assert not found.ok
+    assert "holds other weights than the student in 1 layers, most in " in found.why
+    (sound,) = verify_exports(files, wrong, images)
+    assert sound.ok, sound.why
+
+
+def corrupt(path, wanted):
+    """Turns the sign bit of the largest weight of the first tensor that `wanted` picks."""
+    data = bytearray(path.read_bytes())
+    model = schema.Model.GetRootAs(data, 0)
+    tensors = [model.Subgraphs(0).Tensors(i) for i in range(model.Subgraphs(0).TensorsLength())]
+    tensor = next(t for t in tensors if wanted(t) and model.Buffers(t.Buffer()).DataLength())
+    values = model.Buffers(tensor.Buffer()).DataAsNumpy().view(np.int8)
+    place = int(np.abs(values.astype(int)).argmax())
+    start = np.frombuffer(data, np.uint8).ctypes.data
+    data[values.ctypes.data - start + place] ^= 0x80
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["dynamic", "int8", "int16x8"])
+def test_one_corrupted_weight_of_many_is_caught(norm_student, images, tmp_path, name):
+    wide = keras.Sequential([
+        keras.Input((12, 12, 3)),
+        keras.layers.Conv2D(64, 3, activation="relu", name="wide"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(5),
+    ])
+    files = export_student(wide, folder=tmp_path, formats=[name], calibration=images)
+    path = tmp_path / f"student_{name}.tflite"
+    corrupt(
+        path, lambda tensor: tensor.Type() == schema.TensorType.INT8 and tensor.ShapeLength() == 4
+    )
+    (found,) = verify_exports(files, wide, images)
+    assert not found.ok and found.why.startswith("holds other weights than the student in 1 layers")
+    assert "wide" in found.why
+    # The answers alone would have passed: one weight of 1,728 hardly moves them.
+    assert found.max_abs_difference < found.tolerance * found.largest_logit
+
+
+def test_quantised_files_tell_their_noisiest_layers(student, images, tmp_path):
+    files = export_student(student, folder=tmp_path, calibration=images, formats=ALL)
+    found = {check.name: check for check in verify_exports(files, student, images)}
+    for name in ("saved_model", "student_float32.tflite", "student_float16.tflite"):
+        assert found[name].layers == ()
+    for name in ("int8", "int16x8"):
+        layers = found[f"student_{name}.tflite"].layers
+        assert len(layers) == 4 and layers[0].snr_db > 10
+    # The converter leaves weights of fewer than 1,024 numbers as they are.
+    assert [layer.snr_db for layer in found["student_dynamic.tflite"].layers] == [None] * 4
+
+
+def test_too_little_agreement_fails_by_name_and_figures(student, images, tmp_path):
+    files = export_student(student, folder=tmp_path, calibration=images, formats=["int8"])
+    agreement = verify_exports(files, student, images)[0].agreement
+    (passed,) = verify_exports(files, student, images, min_agreement=agreement)
+    assert passed.ok
+    (found,) = verify_exports(files, student, images, min_agreement=1.01)
+    message = (
+        f"student_int8.tflite: agrees with the student on {100 * agreement:.2f} % of 24 "
+        "held-out views, less than --min_agreement=1.01"
+    )
+    assert f"{found.name}: {found.why}" == message
+    with pytest.raises(KgraftError, match=r"verification: student_int8\.tflite: agrees"):
+        check_verified([found])

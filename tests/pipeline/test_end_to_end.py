@@ -18,7 +18,7 @@ from kgraft.pipeline import transfer
 from kgraft.pipeline.transfer import open_transfer
 from kgraft.pipeline.workdir import check_workdir
 
-EXPORTS = ("saved_model", *(f"student_{kind}.tflite" for kind in ("float32", "float16", "int8")))
+EXPORTS = ("saved_model", *(f"student_{kind}.tflite" for kind in FORMATS[1:]))
 PHASES = ("one/block0", "one/block1", "one/block2", "two/blocks0-1", "two/blocks0-2")
 
 
@@ -114,10 +114,17 @@ def assert_bit_equal(ours, theirs):
 
 def test_every_file_is_there_and_nothing_half_written(run):
     names = {path.name for path in run.workdir.iterdir()}
-    files = {"report.json", "report.md", "student.keras", "transfer.json", "labels.txt"}
-    assert names == {*files, *EXPORTS, "checkpoints", "tensorboard"}
+    files = {"report.json", "report.md", "student.keras", "transfer.json"}
+    assert names == {*files, "export", "checkpoints", "tensorboard"}
+    export = run.workdir / "export"
+    assert {path.name for path in export.iterdir()} == {
+        *EXPORTS,
+        "labels.txt",
+        "preprocess.json",
+        "SHA256SUMS",
+    }
     assert not [p for p in run.workdir.rglob("*") if "part" in p.name]
-    assert (run.workdir / "labels.txt").read_text().split() == ["red", "green", "blue", "yellow"]
+    assert (export / "labels.txt").read_text().split() == ["red", "green", "blue", "yellow"]
     assert run.result.workdir == run.workdir
 
 
@@ -155,7 +162,13 @@ def test_exports_are_verified(run):
     for check in checks.values():
         assert check["ok"] and check["builtin_only"] and check["static"]
         assert check["max_abs_difference"] <= check["tolerance"] * check["largest_logit"]
+        on_test = check["test"]
+        assert on_test["images"] == 40 and on_test["agreement"] >= 0.9
+        assert on_test["accuracy"] == run.rows[check["name"]]["accuracy"]
     assert sum(checks["student_int8.tflite"]["ops"].values()) > 0
+    noise = {name: [layer["snr_db"] for layer in check["layers"]] for name, check in checks.items()}
+    assert noise["saved_model"] == noise["student_float32.tflite"] == []
+    assert min(noise["student_int8.tflite"]) > 0 and len(noise["student_int8.tflite"]) > 3
 
 
 def test_the_report_tells_phases_images_seconds_and_flags(run):

@@ -1,5 +1,6 @@
 import dataclasses
 
+from kgraft.export import Comparison, LayerNoise
 from kgraft.report.markdown import to_markdown
 
 
@@ -21,6 +22,24 @@ def test_every_part_is_told(report):
     assert "Peak memory: 1,234 MiB." in text
     assert "- data.shots: 10\n" in text and "- data.images: -\n" in text
     assert "- sha256: ab12" in text and "- keras: 3.15.1" in text
+
+
+def test_the_test_set_and_the_noisiest_layers_are_told(report):
+    layers = (
+        LayerNoise("a/conv1/convolution;a/conv1/Squeeze", "CONV_2D", 12.34),
+        LayerNoise("pool", "MEAN", 40.0),
+        LayerNoise("flat", "RESHAPE", None),
+        LayerNoise("last", "RESHAPE", None),
+    )
+    test = Comparison(2.5, 0.125, 0.98, 0.9, 10_000)
+    check = dataclasses.replace(report.verification[0], layers=layers, test=test)
+    text = to_markdown(dataclasses.replace(report, verification=(check,)))
+    assert "| student_int8.tflite | 90.00 | 98.00 | 2.5 | 0.125 | 10000 |" in text
+    noise = "a/conv1/Squeeze (CONV_2D) 12.3 dB | pool (MEAN) 40.0 dB | flat (RESHAPE) exact |"
+    assert f"| student_int8.tflite | 4 | {noise}" in text
+    few = dataclasses.replace(check, layers=layers[:1], test=None)
+    text = to_markdown(dataclasses.replace(report, verification=(few,)))
+    assert "(CONV_2D) 12.3 dB | - | - |" in text and "on the test set" not in text
 
 
 def test_every_line_of_a_table_has_as_many_cells(report):

@@ -1,0 +1,85 @@
+"""Checks of settings, each with a message that names the flag; no TensorFlow."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kgraft.errors import KgraftError
+
+SOURCE_KINDS = ("tfds", "folder", "npz", "embedded")
+
+
+def one_of(flag: str, value: str, valid: Sequence[str]) -> None:
+    """Checks a setting that has few values.
+
+    Args:
+        flag: the flag's name.
+        value: what came.
+        valid: what may come.
+
+    Raises:
+        KgraftError: the value is not among them.
+    """
+    if value not in valid:
+        raise KgraftError(f"--{flag} must be one of {', '.join(valid)}; got {value!r}")
+
+
+def at_least(flag: str, value: float | None, low: float) -> None:
+    """Checks a lower bound; None passes.
+
+    Args:
+        flag: the flag's name.
+        value: what came.
+        low: the smallest right value.
+
+    Raises:
+        KgraftError: the value is smaller, or not a number.
+    """
+    if value is not None and not value >= low:
+        raise KgraftError(f"--{flag} must be at least {low}; got {value}")
+
+
+def whole(flag: str, value: Any) -> None:
+    """Checks for a whole number; None passes.
+
+    Args:
+        flag: the flag's name.
+        value: what came.
+
+    Raises:
+        KgraftError: the value is of another type.
+    """
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise KgraftError(f"--{flag} must be a whole number; got {value!r}")
+
+
+def above_zero(flag: str, value: float | tuple[float, ...] | None) -> None:
+    """Checks that a number, or each of several, is above 0; None passes.
+
+    Args:
+        flag: the flag's name.
+        value: what came.
+
+    Raises:
+        KgraftError: one is not.
+    """
+    if value is None:
+        return
+    if not min(value if isinstance(value, tuple) else (value,), default=0) > 0:
+        raise KgraftError(f"--{flag} must be above 0; got {value}")
+
+
+def check_source(flag: str, spec: str) -> None:
+    """Checks the form `KIND:NAME` of a data source, without opening it.
+
+    Args:
+        flag: the flag the spec came from, for the message.
+        spec: `tfds:NAME`, `folder:PATH`, `npz:PATH` or `embedded:NAME`.
+
+    Raises:
+        KgraftError: the kind is unknown or the part after the colon is empty.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind not in SOURCE_KINDS or not rest:
+        raise KgraftError(
+            f"--{flag} must be tfds:NAME, folder:PATH, npz:PATH or embedded:NAME; got {spec!r}"
+        )

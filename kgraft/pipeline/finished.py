@@ -1,0 +1,84 @@
+"""A finished run read back from its work folder."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import keras
+
+from kgraft.config import DataConfig
+from kgraft.errors import KgraftError
+from kgraft.export import EXPORTS, LABELS_NAME
+from kgraft.pipeline.workdir import CHECKPOINTS, STUDENT, TRANSFER
+from kgraft.report import JSON_NAME
+
+_WANTED = "--workdir must be the work folder of a finished run of kgraft-distill"
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """What a finished run left behind.
+
+    Attributes:
+        model: the fused student.
+        data: the settings of its images, with what `auto` came to.
+        preprocess: name of what turns pixels into the student's input.
+        sha256: hash of the list of its transfer images.
+    """
+
+    model: keras.Model
+    data: DataConfig
+    preprocess: str
+    sha256: str
+
+
+def read_finished(workdir: pathlib.Path) -> FinishedRun:
+    """Reads a work folder.
+
+    Args:
+        workdir: the folder.
+
+    Raises:
+        KgraftError: it is no folder, or not that of a run, or of one that is not finished.
+        KgraftError: a file in it cannot be read, or is of another version of kgraft.
+    """
+    if not workdir.is_dir():
+        raise KgraftError(f"{_WANTED}; {workdir} is no folder")
+    for name in (TRANSFER, STUDENT, JSON_NAME):
+        if not (workdir / name).is_file():
+            unfinished = (workdir / CHECKPOINTS).is_dir()
+            raise KgraftError(
+                f"{_WANTED}; {workdir} has no {name}"
+                + (": finish it by kgraft-distill with --resume" if unfinished else "")
+            )
+    report, drawn = _read_json(workdir / JSON_NAME), _read_json(workdir / TRANSFER)
+    try:
+        data = DataConfig(**report["flags"]["data"])
+        preprocess, sha256 = report["flags"]["teacher"]["preprocess"], drawn["sha256"]
+    except (KeyError, TypeError) as error:
+        raise KgraftError(
+            f"{workdir / JSON_NAME} is not of this version of kgraft: {error}"
+        ) from error
+    return FinishedRun(_load(workdir / STUDENT), _with_labels(data, workdir), preprocess, sha256)
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KgraftError(f"{_WANTED}; {path} cannot be read: {error}") from error
+
+
+def _load(path: pathlib.Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise KgraftError(f"{_WANTED}; {path} cannot be loaded: {reason}") from error
+
+
+def _with_labels(data: DataConfig, workdir: pathlib.Path) -> DataConfig:
+    """The names that the run found out, whatever has become of the file they were given in."""
+    labels = workdir / EXPORTS / LABELS_NAME
+    return dataclasses.replace(data, labels=str(labels)) if labels.is_file() else data

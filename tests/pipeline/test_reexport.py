@@ -1,0 +1,163 @@
+"""A finished run exported again: what is written, and what is no finished run."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from kgraft import api
+from kgraft.config import ExportConfig
+from kgraft.errors import KgraftError
+from kgraft.export import TFLiteRunner, read_labels
+from kgraft.pipeline.finished import read_finished
+from kgraft.pipeline.reexport import export_again
+from kgraft.pipeline.reexport_config import ReexportConfig
+from kgraft.pipeline.stopwatch import Stopwatch
+
+from .conftest import make_images
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    config = world.config(
+        workdir=str(workdir), eval_dataset=world.npz, formats=("int8",), steps=(0, 0)
+    )
+    api.distill(config)
+    return workdir
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    """A copy, to be changed."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def again(workdir, formats, **settings):
+    names = ("output", "dataset", "data_dir", "eval_dataset", "eval_split")
+    moved = {name: settings.pop(name) for name in names if name in settings}
+    export = ExportConfig(formats=formats, **settings)
+    return export_again(ReexportConfig(str(workdir), export, **moved), Stopwatch())
+
+
+def test_the_same_settings_give_the_same_file(workdir):
+    path = workdir / "export" / "student_int8.tflite"
+    before = path.read_bytes()
+    report, folder = again(workdir, ("int8",))
+    assert folder == workdir / "export" and path.read_bytes() == before
+    # Calibration images, labels and figures are those of the run.
+    old = json.loads((workdir / "report.json").read_text())
+    row = next(row for row in old["models"] if row["name"] == "student_int8.tflite")
+    assert report.models[1].accuracy == row["accuracy"]
+    assert report.verification[0].max_abs_difference == pytest.approx(
+        old["verification"][0]["max_abs_difference"], abs=1e-5
+    )
+
+
+def test_other_formats_to_another_folder(workdir, tmp_path):
+    formats = ("float32", "dynamic", "int16x8")
+    report, folder = again(workdir, formats, output=str(tmp_path / "new" / "out"))
+    written = [f"student_{name}.tflite" for name in formats]
+    assert [row.name for row in report.models] == ["student", *written]
+    assert all(check.ok and check.test.images == 40 for check in report.verification)
+    names = {path.name for path in folder.iterdir()}
+    beside = {"labels.txt", "preprocess.json", "SHA256SUMS", "report.json", "report.md"}
+    assert names == {*written, *beside}
+    assert json.loads((folder / "report.json").read_text())["verification"][0]["ok"]
+    data = (folder / "student_dynamic.tflite").read_bytes()
+    assert read_labels(data) == ("red", "green", "blue", "yellow")
+    assert [p.name for p in (workdir / "export").glob("*.tflite")] == ["student_int8.tflite"]
+
+
+def test_an_export_is_replaced_as_a_whole_and_can_be_made_again(workdir):
+    again(workdir, ("float32",))
+    again(workdir, ("float16",))
+    found = [path.name for path in (workdir / "export").glob("*.tflite")]
+    assert found == ["student_float16.tflite"]
+
+
+def test_pixels_go_in_where_the_preprocessing_is_inside(world, tmp_path):
+    config = world.config(
+        workdir=str(tmp_path / "run"), preprocess="tf", steps=(0, 0), formats=("float32",)
+    )
+    student = api.distill(config).student
+    report, folder = again(tmp_path / "run", ("float32",), preprocess_inside=True)
+    assert report.verification[0].ok and report.models[1].agreement == 1
+    pixels = make_images(8, seed=9)[0].astype(np.float32)
+    expected = student(pixels / 127.5 - 1).numpy()
+    found = TFLiteRunner(folder / "student_float32.tflite")(pixels)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_too_little_agreement_is_in_the_report(workdir):
+    student = keras.saving.load_model(workdir / "student.keras")
+    # Logits that hardly differ: int8 cannot tell them apart.
+    head = student.layers[-1]
+    kernel, bias = head.get_weights()
+    head.set_weights([1e-3 * kernel, 5 + 0 * bias])
+    student.save(workdir / "student.keras")
+    report, folder = again(workdir, ("int8",), min_agreement=0.999)
+    (check,) = report.verification
+    assert not check.ok and "less than --min_agreement=0.999" in check.why
+    assert "test images" in check.why and "held-out views" in check.why
+    assert (folder / "student_int8.tflite").exists()
+
+
+@pytest.mark.parametrize("name", ["student.keras", "report.json", "transfer.json"])
+def test_a_folder_that_is_not_a_finished_run(workdir, name):
+    (workdir / name).unlink()
+    message = rf"work folder of a finished run .* has no {name}: finish it by kgraft-distill with"
+    with pytest.raises(KgraftError, match=message):
+        again(workdir, ("int8",))
+    shutil.rmtree(workdir / "checkpoints")
+    with pytest.raises(KgraftError, match=rf"has no {name}$"):
+        again(workdir, ("int8",))
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(
+        KgraftError, match=r"finished run of kgraft-distill; .*nowhere is no folder"
+    ):
+        again(tmp_path / "nowhere", ("int8",))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("report.json", "{", r"report\.json cannot be read: "),
+        ("student.keras", "nothing", r"student\.keras cannot be loaded: "),
+        ("report.json", '{"flags": {}}', r"report\.json is not of this version of kgraft: 'data'"),
+    ],
+)
+def test_files_that_are_spoilt(workdir, name, text, message):
+    (workdir / name).write_text(text)
+    with pytest.raises(KgraftError, match=message) as error:
+        read_finished(workdir)
+    assert "\n" not in str(error.value)
+
+
+def test_other_images_than_the_runs(workdir, world, tmp_path):
+    shorter = tmp_path / "shorter.npz"
+    with np.load(world.folder / "images.npz") as arrays:
+        kept = {k: v[:24] if k.startswith("train") else v for k, v in arrays.items()}
+    np.savez(shorter, **kept)
+    with pytest.raises(KgraftError, match=r"are not those of the run in .*: give the data set as"):
+        again(workdir, ("int8",), dataset=f"npz:{shorter}")
+    assert (workdir / "export" / "student_int8.tflite").exists()
+
+
+def test_images_that_have_moved(workdir, world, tmp_path):
+    moved = tmp_path / "moved.npz"
+    shutil.copy(world.folder / "images.npz", moved)
+    report, _ = again(workdir, ("float32",), dataset=f"npz:{moved}", eval_dataset=f"npz:{moved}")
+    assert report.verification[0].test.images == 40
+
+
+def test_settings_that_are_refused(tmp_path):
+    with pytest.raises(KgraftError, match="--formats is empty: name at least one"):
+        ReexportConfig(str(tmp_path), ExportConfig(formats=()))
+    with pytest.raises(KgraftError, match="--eval_dataset must be tfds:NAME, folder:PATH"):
+        ReexportConfig(str(tmp_path), ExportConfig(), eval_dataset="images")
