@@ -51,6 +51,7 @@ setuptools.setup(
     },
     entry_points={
         "console_scripts": [
+            "kgraft-benchmark = kgraft.cli.benchmark:main",
             "kgraft-compare = kgraft.cli.compare:main",
             "kgraft-distill = kgraft.cli.distill:main",
             "kgraft-export = kgraft.cli.export:main",

@@ -107,7 +107,8 @@ def test_nothing_heavy_before_the_flags_are_checked(path):
 def test_importing_the_package_and_its_settings_is_light():
     program = (
         "import sys, kgraft, kgraft.config\n"
-        "import kgraft.cli.compare, kgraft.cli.distill, kgraft.cli.export, kgraft.cli.teach\n"
+        "import kgraft.cli.benchmark, kgraft.cli.compare, kgraft.cli.distill, kgraft.cli.export\n"
+        "import kgraft.cli.peak_memory, kgraft.cli.teach\n"
         "kgraft.RunConfig, kgraft.KgraftError, kgraft.__version__\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     )

@@ -31,10 +31,11 @@ class UsageError(KgraftError):
 def run(
     name: str,
     define_flags: Callable[[flags.FlagValues], None],
-    build_config: Callable[[flags.FlagValues], Any],
+    build_config: Callable[..., Any],
     execute: Callable[[Any], None],
     *,
     about: str = "",
+    arguments: str = "",
     load: Callable[[], None] = load_tensorflow,
     outline: Callable[[Any], str] | None = None,
     on_interrupt: str = RESUME_HINT,
@@ -44,9 +45,12 @@ def run(
     Args:
         name: name of the command, in front of every message.
         define_flags: adds the command's flags; their module names are the titles in `--help`.
-        build_config: makes the config from the parsed flags; a KgraftError in it is a usage error.
+        build_config: makes the config from the parsed flags, and from the list of the other
+            arguments where the command takes some; a KgraftError in it is a usage error.
         execute: does the work and prints its results; imports what needs TensorFlow in its body.
         about: one paragraph for the top of `--help`.
+        arguments: what the arguments are that are no flags, for `--help`; empty where none are
+            taken.
         load: what is loaded before `execute`.
         outline: what `--dry_run` prints of the config beside the settings, as comment lines.
         on_interrupt: what to tell a user who presses Ctrl-C.
@@ -61,10 +65,11 @@ def run(
 
     try:
         if any(argument in HELP_ARGUMENTS for argument in sys.argv[1:]):
-            work = functools.partial(print, help_text(name, flag_values, about=about))
+            usage = f"{name} {arguments}".strip()
+            work = functools.partial(print, help_text(usage, flag_values, about=about))
         else:
-            parse(flag_values, sys.argv[1:])
-            config = build_config(flag_values)
+            rest = parse(flag_values, sys.argv[1:], others=bool(arguments))
+            config = build_config(flag_values, *([rest] if arguments else []))
             work = functools.partial(_load_and_execute, load, execute, config)
             if flag_values["dry_run"].value:
                 lines = [resolved_flags(flag_values)] + ([outline(config)] if outline else [])
@@ -74,12 +79,18 @@ def run(
     finish(name, work, on_interrupt)
 
 
-def parse(flag_values: flags.FlagValues, arguments: Sequence[str]) -> None:
+def parse(
+    flag_values: flags.FlagValues, arguments: Sequence[str], *, others: bool = False
+) -> list[str]:
     """Parses arguments and the flagfiles they name into `flag_values`.
 
     Args:
         flag_values: the defined flags; their values are set.
         arguments: the command line without the program's name.
+        others: whether there may be arguments that are no flags.
+
+    Returns:
+        The arguments that are no flags.
 
     Raises:
         UsageError: an unknown flag, a value of the wrong kind, a flagfile that cannot be read, or
@@ -94,8 +105,9 @@ def parse(flag_values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UsageError(_flagfile_message(error)) from error
     except flags.Error as error:
         raise UsageError(str(error).removeprefix("flag ")) from error
-    if rest:
+    if rest and not others:
         raise UsageError(f"unexpected argument {rest[0]!r}: settings are given as --name=value")
+    return rest
 
 
 def help_text(name: str, flag_values: flags.FlagValues, *, about: str = "") -> str:

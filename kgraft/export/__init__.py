@@ -1,12 +1,21 @@
 """Student to device: SavedModel and TFLite files, verified and timed in LiteRT."""
 
 from kgraft.export.convert import float32_bytes
+from kgraft.export.device import microcontroller_notes, phone_commands
 from kgraft.export.judge import Demands, Reference, check_verified, with_test
-from kgraft.export.latency import measure_latencies, measure_latency
+from kgraft.export.latency import measure_latencies, measure_latency, measure_timings
+from kgraft.export.litert_tool import find_tool, from_json, from_log, time_by_tool
 from kgraft.export.metadata import read_labels
 from kgraft.export.names import EXPORTS, FILE_NAMES, LABELS_NAME
-from kgraft.export.records import Comparison, DeviceInput, ExportedFile, LayerNoise, Verification
-from kgraft.export.runner import TFLiteRunner
+from kgraft.export.records import (
+    Comparison,
+    DeviceInput,
+    ExportedFile,
+    LayerNoise,
+    Timing,
+    Verification,
+)
+from kgraft.export.runner import TFLiteRunner, open_interpreter
 from kgraft.export.student import export_student
 from kgraft.export.verify import (
     TOLERANCES,
@@ -29,15 +38,24 @@ __all__ = [
     "LayerNoise",
     "Reference",
     "TFLiteRunner",
+    "Timing",
     "Verification",
     "check_verified",
     "export_student",
+    "find_tool",
     "float32_bytes",
+    "from_json",
+    "from_log",
     "keras_logits",
     "measure_latencies",
     "measure_latency",
+    "measure_timings",
+    "microcontroller_notes",
+    "open_interpreter",
+    "phone_commands",
     "read_labels",
     "short_name",
+    "time_by_tool",
     "verify_exports",
     "verify_saved_model",
     "verify_tflite",

@@ -2,11 +2,21 @@
 
 import collections
 import dataclasses
+import math
 
 from ai_edge_litert import schema_py_generated as schema
 
 _BUILTIN_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
+}
+_BYTES = {
+    schema.TensorType.INT8: 1,
+    schema.TensorType.UINT8: 1,
+    schema.TensorType.BOOL: 1,
+    schema.TensorType.INT16: 2,
+    schema.TensorType.FLOAT16: 2,
+    schema.TensorType.INT64: 8,
+    schema.TensorType.FLOAT64: 8,
 }
 _FLOAT_TYPES = frozenset({
     schema.TensorType.FLOAT16,
@@ -103,6 +113,28 @@ def read_contents(data: bytes) -> TFLiteContents:
         open_batch=not any(_open_dimensions(tensor) - {0} for tensor in tensors),
         float_tensors=sum(tensor.Type() in _FLOAT_TYPES for tensor in tensors),
     )
+
+
+def least_arena(data: bytes) -> int:
+    """Computes the memory that activations need at the very least on a microcontroller.
+
+    Args:
+        data: a whole file of fixed shapes that an interpreter has accepted.
+
+    Returns:
+        Bytes of the tensors that the hungriest op reads and writes. What else an op needs, and how
+        well tensors can be laid out, only the device knows.
+    """
+    ops, constants = read_ops(data)
+    graph = schema.Model.GetRootAs(data, 0).Subgraphs(0)
+
+    def size(number: int) -> int:
+        tensor = graph.Tensors(number)
+        shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+        return math.prod(shape) * _BYTES.get(tensor.Type(), 4)
+
+    touched = [{*op.inputs, op.output} - constants - {-1} for op in ops]
+    return max((sum(map(size, numbers)) for numbers in touched), default=0)
 
 
 def _op_name(code: schema.OperatorCode) -> tuple[str, bool]:

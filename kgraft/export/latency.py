@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from kgraft.export.records import Timing
 from kgraft.export.runner import open_interpreter, quantize
 
 _BURST = 5
@@ -40,6 +41,31 @@ def measure_latencies(
     runs: int = 50,
     seconds: float = 4.0,
 ) -> dict[str, float]:
+    """Measures the median time of several files.
+
+    Args:
+        models: as for `measure_timings`, as are the others.
+        threads: threads one run may use.
+        runs: how many runs of each file are timed, if they fit in the time.
+        seconds: time per file after which no further round of runs starts.
+
+    Returns:
+        Name to median milliseconds, in the order given.
+
+    Raises:
+        KgraftError: LiteRT cannot run one of the files.
+    """
+    timings = measure_timings(models, threads=threads, runs=runs, seconds=seconds)
+    return {name: timing.typical_ms for name, timing in timings.items()}
+
+
+def measure_timings(
+    models: Mapping[str, str | Path | bytes],
+    *,
+    threads: int = 1,
+    runs: int = 50,
+    seconds: float = 4.0,
+) -> dict[str, Timing]:
     """Measures several files in turns, so that a busy moment of the machine meets all of them.
 
     Args:
@@ -49,7 +75,7 @@ def measure_latencies(
         seconds: time per file after which no further round of runs starts.
 
     Returns:
-        Name to median milliseconds, in the order given.
+        Name to times, in the order given.
 
     Raises:
         KgraftError: LiteRT cannot run one of the files.
@@ -63,7 +89,18 @@ def measure_latencies(
             times[name] += _timed_runs(interpreter, _BURST + 1)[1:]
         if time.perf_counter() > end:
             break
-    return {name: 1000 * float(np.median(taken)) for name, taken in times.items()}
+    return {name: _timing(taken, threads) for name, taken in times.items()}
+
+
+def _timing(seconds: list[float], threads: int) -> Timing:
+    taken = 1000 * np.array(seconds)
+    return Timing(
+        threads=threads,
+        median_ms=float(np.median(taken)),
+        p95_ms=float(np.percentile(taken, 95)),
+        mean_ms=float(taken.mean()),
+        runs=len(taken),
+    )
 
 
 def _ready(model: str | Path | bytes, threads: int) -> Interpreter:

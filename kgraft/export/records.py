@@ -48,6 +48,30 @@ class ExportedFile:
 
 
 @dataclasses.dataclass(frozen=True)
+class Timing:
+    """How long runs of a file took, one image each.
+
+    Attributes:
+        threads: threads that one run could use.
+        median_ms, p95_ms: median and 95th percentile in milliseconds; None where a tool did not
+            tell them.
+        mean_ms: mean.
+        runs: how many runs.
+    """
+
+    threads: int
+    median_ms: float | None
+    p95_ms: float | None
+    mean_ms: float
+    runs: int
+
+    @property
+    def typical_ms(self) -> float:
+        """The median, or the mean where nothing else is known."""
+        return self.mean_ms if self.median_ms is None else self.median_ms
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerNoise:
     """How much of what a layer says is the noise of quantisation.
 

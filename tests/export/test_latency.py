@@ -3,7 +3,13 @@ import time
 import pytest
 
 from kgraft.errors import KgraftError
-from kgraft.export import float32_bytes, latency, measure_latencies, measure_latency
+from kgraft.export import (
+    float32_bytes,
+    latency,
+    measure_latencies,
+    measure_latency,
+    measure_timings,
+)
 
 
 def test_milliseconds_of_a_file(student, tmp_path):
@@ -23,6 +29,16 @@ def test_the_median_is_in_milliseconds(student, monkeypatch):
     ticks = iter(range(10**6))
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 1000)
     assert measure_latency(data, runs=10) == pytest.approx(1)
+
+
+def test_median_and_tail(student, monkeypatch):
+    data = float32_bytes(student)
+    bursts = iter([[9.0] * 3, [9.0, 1.0, 2.0, 3.0, 4.0, 5.0]])
+    monkeypatch.setattr(latency, "_timed_runs", lambda *_: [ms / 1000 for ms in next(bursts)])
+    timing = measure_timings({"": data}, threads=2, runs=5)[""]
+    assert (timing.threads, timing.runs) == (2, 5)
+    assert timing.median_ms == timing.mean_ms == timing.typical_ms == pytest.approx(3)
+    assert timing.p95_ms == pytest.approx(4.8)
 
 
 def test_it_stops_in_time(student, monkeypatch):

@@ -1,0 +1,151 @@
+"""Benchmarks of files as a table and as JSON, and both tools' results read back."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kgraft.errors import KgraftError
+from kgraft.export import Timing, from_json, from_log
+from kgraft.report.table import UNKNOWN
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkRow:
+    """What was measured of one file.
+
+    Attributes:
+        name: the file's name.
+        bytes: its size; None where it is not here.
+        timings: one a thread count.
+        peak_memory_mb: MiB by which loading and running it raised the memory in use.
+        measured_by: the tool or runtime, and where.
+    """
+
+    name: str
+    bytes: int | None
+    timings: tuple[Timing, ...]
+    peak_memory_mb: float | None
+    measured_by: str
+
+
+def benchmark_json(rows: Sequence[BenchmarkRow]) -> str:
+    """Renders rows as JSON that `read_benchmark` reads.
+
+    Args:
+        rows: the rows.
+    """
+    content = {"schema": SCHEMA, "rows": [dataclasses.asdict(row) for row in rows]}
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def read_benchmark(path: Path) -> tuple[BenchmarkRow, ...]:
+    """Reads the results of kgraft-benchmark, of litert-benchmark or of benchmark_model.
+
+    Args:
+        path: JSON of one of the first two, or what the third printed, of one file or several.
+
+    Returns:
+        One row a file.
+
+    Raises:
+        KgraftError: it cannot be read, or is none of these.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise KgraftError(f"--read={path} cannot be read: {error.strerror}") from error
+    try:
+        return _rows(text, path)
+    except (KgraftError, KeyError, TypeError) as error:
+        raise KgraftError(
+            f"--read={path} must be the JSON of kgraft-benchmark or litert-benchmark, or the "
+            f"output of benchmark_model: {error}"
+        ) from error
+
+
+def benchmark_table(rows: Sequence[BenchmarkRow]) -> str:
+    """Formats rows for a terminal; ratios are to the first.
+
+    Args:
+        rows: at least one.
+
+    Returns:
+        Lines of aligned columns, as Markdown.
+    """
+    threads = sorted({timing.threads for row in rows for timing in row.timings})
+    headings = ["file", "size (kB)", "times smaller"]
+    for count in threads:
+        name = f"{count} thread" + ("s" if count > 1 else "")
+        headings += [f"ms, {name}", "p95", "times faster"]
+    lines = [[*headings, "memory (MiB)", "measured by"]]
+    lines += [_cells(row, rows[0], threads) for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    rule = ["-" * width for width in widths]
+    return "\n".join(_aligned(line, widths) for line in (lines[0], rule, *lines[1:]))
+
+
+def _rows(text: str, path: Path) -> tuple[BenchmarkRow, ...]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        logs = [part for part in re.split(r"(?=^.*\bSTARTING!)", text, flags=re.M) if part.strip()]
+        return tuple(_log_row(log, path) for log in logs or [text])
+    if isinstance(found, dict) and "rows" in found:
+        return tuple(_own_row(row) for row in found["rows"])
+    results = found if isinstance(found, list) else [found]
+    return tuple(_tool_row(result) for result in results)
+
+
+def _own_row(row: dict[str, Any]) -> BenchmarkRow:
+    timings = tuple(Timing(**timing) for timing in row["timings"])
+    return BenchmarkRow(**row | {"timings": timings})
+
+
+def _tool_row(result: dict[str, Any]) -> BenchmarkRow:
+    timing = from_json(result)
+    return BenchmarkRow(Path(result["model"]).name, None, (timing,), None, "litert-benchmark, read")
+
+
+def _log_row(log: str, path: Path) -> BenchmarkRow:
+    graph, timing, memory = from_log(log)
+    name = Path(graph).name if graph else path.stem
+    return BenchmarkRow(name, None, (timing,), memory, "benchmark_model, read")
+
+
+def _cells(row: BenchmarkRow, first: BenchmarkRow, threads: Sequence[int]) -> list[str]:
+    cells = [row.name, _number(row.bytes, 1e-3, ",.1f"), _ratio(first.bytes, row.bytes)]
+    theirs = {timing.threads: timing for timing in first.timings}
+    mine = {timing.threads: timing for timing in row.timings}
+    for count in threads:
+        timing, other = mine.get(count), theirs.get(count)
+        if timing is None:
+            cells += [UNKNOWN] * 3
+            continue
+        cells += [
+            _number(timing.typical_ms, 1, ".3f")
+            + ("" if timing.median_ms is not None else " mean"),
+            _number(timing.p95_ms, 1, ".3f"),
+            _ratio(other.typical_ms if other else None, timing.typical_ms),
+        ]
+    return [*cells, _number(row.peak_memory_mb, 1, ".1f"), row.measured_by]
+
+
+def _number(value: float | None, factor: float, form: str) -> str:
+    return UNKNOWN if value is None else format(value * factor, form)
+
+
+def _ratio(first: float | None, this: float | None) -> str:
+    return UNKNOWN if not first or not this else f"{first / this:.2f}"
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell.ljust(width) if i in (0, len(line) - 1) else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ]
+    return f"| {' | '.join(cells)} |"

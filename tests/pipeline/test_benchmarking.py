@@ -1,0 +1,98 @@
+import os
+
+import keras
+import pytest
+
+from kgraft.errors import KgraftError
+from kgraft.export import float32_bytes
+from kgraft.pipeline import benchmarking
+from kgraft.pipeline.benchmarking import measure, open_files, peak_memory, thread_counts
+
+
+def model(width=4):
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(width, 3)(image))
+    return keras.Model(image, keras.layers.Dense(3)(x))
+
+
+@pytest.fixture
+def files(tmp_path):
+    model().save(tmp_path / "net.keras")
+    (tmp_path / "a.tflite").write_bytes(float32_bytes(model()))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.tflite").write_bytes(float32_bytes(model(64)))
+    return tmp_path
+
+
+def test_keras_files_are_converted_and_names_stay_apart(files, tmp_path):
+    given = [str(files / name) for name in ("a.tflite", "net.keras", "other/a.tflite")]
+    teacher = str(files / "net.keras")
+    found = open_files(given, teacher=teacher, scratch=tmp_path)
+    assert list(found) == ["teacher_float32.tflite", "a.tflite", "net.tflite", given[2]]
+    assert found["net.tflite"].read_bytes()[4:8] == b"TFL3"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no.tflite", "no TFLite file at"),
+        ("net.h5", r"expected \.tflite or \.keras files; got .*net\.h5"),
+        ("spoilt.tflite", "is not a TFLite file"),
+        ("no.keras", "no.keras"),
+    ],
+)
+def test_files_that_cannot_be_measured(files, tmp_path, name, message):
+    (files / "spoilt.tflite").write_bytes(b"nothing")
+    with pytest.raises(KgraftError, match=message):
+        open_files([str(files / name)], teacher=None, scratch=tmp_path)
+
+
+def test_a_file_given_thrice(files, tmp_path):
+    path = str(files / "a.tflite")
+    with pytest.raises(KgraftError, match=r"a\.tflite is given twice"):
+        open_files([path] * 3, teacher=None, scratch=tmp_path)
+
+
+@pytest.mark.parametrize("own_tool", [True, False])
+def test_rows_hold_all_figures(files, own_tool):
+    paths = {"small": files / "a.tflite", "large": files / "other" / "a.tflite"}
+    small, large = measure(paths, threads=(1, 2), runs=9, own_tool=own_tool)
+    assert (small.name, large.name) == ("small", "large")
+    assert small.bytes == paths["small"].stat().st_size < large.bytes
+    assert [timing.threads for timing in large.timings] == [1, 2]
+    assert all(timing.runs >= 9 for timing in large.timings)
+    assert 0 < small.peak_memory_mb < 500
+    assert (small.measured_by == benchmarking.IN_PROCESS) != own_tool
+
+
+def test_where_the_tool_fails_everything_is_measured_in_process(files, monkeypatch, capsys):
+    def fail(*arguments, **settings):
+        raise KgraftError("litert-benchmark failed on b")
+
+    monkeypatch.setattr(benchmarking, "time_by_tool", fail)
+    (row,) = measure({"a": files / "a.tflite"}, threads=(1,), runs=5, own_tool=True)
+    assert row.measured_by == benchmarking.IN_PROCESS
+    assert "failed on b; measuring all in process instead" in capsys.readouterr().err
+
+
+def test_a_larger_file_takes_more_memory(tmp_path):
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(image))
+    large = keras.Model(image, keras.layers.Dense(40_000)(x))
+    for name, made in {"small": model(), "large": large}.items():
+        (tmp_path / name).write_bytes(float32_bytes(made))
+    small, heavy = (peak_memory(tmp_path / name, threads=1) for name in ("small", "large"))
+    # 144 x 40,000 weights of 4 bytes.
+    assert heavy - small > 0.8 * 144 * 40_000 * 4 / 2**20
+
+
+def test_the_memory_of_no_file(tmp_path):
+    with pytest.raises(KgraftError, match=r"measuring the memory of .* failed: ValueError"):
+        peak_memory(tmp_path / "no.tflite", threads=1)
+
+
+def test_thread_counts():
+    cores = os.cpu_count()
+    assert thread_counts("3,1") == (3, 1)
+    assert thread_counts("all") == (cores,)
+    assert thread_counts(f"{cores},all") == (cores,)

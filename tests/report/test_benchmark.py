@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from kgraft.errors import KgraftError
+from kgraft.export import Timing
+from kgraft.report import BenchmarkRow, benchmark_json, benchmark_table, read_benchmark
+
+TEACHER = BenchmarkRow(
+    "teacher.tflite",
+    2_000_000,
+    (Timing(1, 0.5, 0.75, 0.6, 100), Timing(2, 0.25, 0.5, 0.3, 100)),
+    8.25,
+    "LiteRT",
+)
+STUDENT = BenchmarkRow("student.tflite", 200_000, (Timing(1, 0.1, 0.2, 0.1, 100),), None, "LiteRT")
+PHONE = BenchmarkRow("student.tflite", None, (Timing(1, None, None, 0.2, 50),), 3.0, "phone")
+
+
+def cells(rows):
+    lines = benchmark_table(rows).splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_ratios_are_to_the_first():
+    headings, _, teacher, student, phone = cells([TEACHER, STUDENT, PHONE])
+    assert headings[:6] == [
+        "file",
+        "size (kB)",
+        "times smaller",
+        "ms, 1 thread",
+        "p95",
+        "times faster",
+    ]
+    assert headings[6] == "ms, 2 threads"
+    assert teacher[1:9] == ["2,000.0", "1.00", "0.500", "0.750", "1.00", "0.250", "0.500", "1.00"]
+    assert student[1:9] == ["200.0", "10.00", "0.100", "0.200", "5.00", "-", "-", "-"]
+    assert phone[1:6] == ["-", "-", "0.200 mean", "-", "2.50"]
+    assert teacher[9:] == ["8.2", "LiteRT"] and phone[9:] == ["3.0", "phone"]
+
+
+def test_what_is_written_can_be_read_back(tmp_path):
+    path = tmp_path / "bench.json"
+    path.write_text(benchmark_json([TEACHER, STUDENT]))
+    assert read_benchmark(path) == (TEACHER, STUDENT)
+
+
+LATENCY = {"median_ms": 1.5, "p95_ms": 2.0, "avg_ms": 1.6, "num_runs": 50}
+
+
+def test_the_json_of_litert_benchmark(tmp_path):
+    result = {"model": "/data/local/tmp/a.tflite", "num_threads": 4, "latency": LATENCY}
+    path = tmp_path / "phone.json"
+    path.write_text(json.dumps(result))
+    expected = BenchmarkRow(
+        "a.tflite", None, (Timing(4, 1.5, 2.0, 1.6, 50),), None, "litert-benchmark, read"
+    )
+    assert read_benchmark(path) == (expected,)
+    path.write_text(json.dumps([result, result]))
+    assert read_benchmark(path) == (expected, expected)
+
+
+LOG = """INFO: STARTING!
+INFO: Graph: [/data/local/tmp/{name}]
+INFO: count=50 first=1 curr=1 min=1 max=9 avg=2000 std=4 p5=1 median=1900 p95=2500
+INFO: Inference timings in us: Init: 1, First inference: 1, Warmup (avg): 1, Inference (avg): 2000
+"""
+
+
+def test_logs_of_benchmark_model_one_file_or_several(tmp_path):
+    path = tmp_path / "phone.log"
+    path.write_text(LOG.format(name="a.tflite") + LOG.format(name="b.tflite"))
+    first, second = read_benchmark(path)
+    assert (first.name, second.name) == ("a.tflite", "b.tflite")
+    assert first.timings == (Timing(1, 1.9, 2.5, 2.0, 50),)
+    path.write_text(LOG.split("\n", 2)[2])
+    (unnamed,) = read_benchmark(path)
+    assert unnamed.name == "phone"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]x", '{"rows": [{}]}', "no devices found", "[1]", '{"latency": {}}']
+)
+def test_what_is_none_of_these(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(KgraftError, match=r"--read=.*x\.json must be the JSON of kgraft-bench"):
+        read_benchmark(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(KgraftError, match=r"--read=.*no\.json cannot be read: No such file"):
+        read_benchmark(tmp_path / "no.json")
