@@ -18,6 +18,7 @@ from kgraft.pipeline.delivery import deliver, make_report
 from kgraft.pipeline.job import fill_banks, open_job
 from kgraft.pipeline.parallel import train_side_by_side
 from kgraft.pipeline.stopwatch import Stopwatch, tell
+from kgraft.pipeline.targets import warn_of_targets
 from kgraft.pipeline.training import (
     open_checkpoints,
     start_student,
@@ -125,6 +126,7 @@ def run(
             start_workdir(workdir)
             checkpoints.claim()
             write_transfer_list(job.transfer.images, workdir / TRANSFER)
+            warn_of_targets(job, config, watch)
         job = dataclasses.replace(job, transfer=without_pixels(job.transfer))
         banks = fill_banks(what_training_needs(job, config, checkpoints), config, watch)
         student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)

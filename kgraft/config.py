@@ -219,12 +219,16 @@ class ExportConfig:
         dynamic_batch: whether the files take any number of images at once, not one.
         min_agreement: share of images, 0..1, on which a file must name the student's class; None
             for no such bound.
+        target_latency_ms, target_bytes: what one of the files should meet; a run whose student
+            cannot says so before training. None for no target.
     """
 
     formats: tuple[str, ...] = DEFAULT_FORMATS
     preprocess_inside: bool = False
     dynamic_batch: bool = False
     min_agreement: float | None = None
+    target_latency_ms: float | None = None
+    target_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.formats:
@@ -236,6 +240,9 @@ class ExportConfig:
                 "--min_agreement must be a share of images from 0 to 1, such as 0.97; got "
                 f"{self.min_agreement}"
             )
+        above_zero("target_latency_ms", self.target_latency_ms)
+        whole("target_bytes", self.target_bytes)
+        above_zero("target_bytes", self.target_bytes)
 
 
 @dataclasses.dataclass(frozen=True)

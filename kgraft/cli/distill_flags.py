@@ -120,6 +120,16 @@ EXPORT = Section(
     },
 )
 
+TARGETS = Section(
+    "targets",
+    config.ExportConfig,
+    {
+        "target_latency_ms": "milliseconds for one image at one thread that one of the files "
+        "should keep to; warns before training where none can; none for no target",
+        "target_bytes": "bytes that one of the files should keep to, likewise",
+    },
+)
+
 RUN = Section(
     "run",
     config.RunConfig,
@@ -133,7 +143,7 @@ RUN = Section(
     },
 )
 
-SECTIONS = (TEACHER, STUDENT, IMAGES, TEST_SET, TRAINING, EXPORT, RUN)
+SECTIONS = (TEACHER, STUDENT, IMAGES, TEST_SET, TRAINING, EXPORT, TARGETS, RUN)
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -163,7 +173,9 @@ def build_config(flag_values: flags.FlagValues) -> config.RunConfig:
         student=config.StudentConfig(**read_section(STUDENT, flag_values)),
         data=config.DataConfig(**_image_settings(flag_values)),
         train=config.TrainConfig(**read_section(TRAINING, flag_values)),
-        export=config.ExportConfig(**read_section(EXPORT, flag_values)),
+        export=config.ExportConfig(
+            **read_section(EXPORT, flag_values), **read_section(TARGETS, flag_values)
+        ),
         **read_section(RUN, flag_values),
     )
 

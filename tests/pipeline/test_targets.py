@@ -1,0 +1,61 @@
+"""Targets told before training; the run itself is as without them."""
+
+import numpy as np
+import pytest
+
+from kgraft import api
+from kgraft.config import ExportConfig
+from kgraft.pipeline.targets import target_lines
+
+FOUND = {"student_float32.tflite": (800_000, 0.25), "student_int8.tflite": (200_000, 0.06)}
+
+
+def lines(**targets):
+    return target_lines(FOUND, ExportConfig(**targets))
+
+
+def test_a_file_that_meets_the_targets_is_named():
+    first, *rest = lines(target_bytes=250_000)
+    assert first.startswith("--target_bytes=250000 will be met, as far as this machine")
+    assert rest == ["student_int8.tflite: 200,000 bytes, 0.06 ms"]
+    assert len(lines(target_bytes=900_000, target_latency_ms=0.25)) == 3
+
+
+def test_one_file_must_meet_all_targets():
+    first, *rest = lines(target_bytes=300_000, target_latency_ms=0.05)
+    assert first.startswith(
+        "warning: no file of this student will meet --target_bytes=300000 and "
+        "--target_latency_ms=0.05 on this machine at one thread; give a smaller --student"
+    )
+    assert rest == [
+        "student_float32.tflite: 800,000 bytes, 0.25 ms",
+        "student_int8.tflite: 200,000 bytes, 0.06 ms",
+    ]
+
+
+@pytest.mark.parametrize("student", ["width:0.5", "own", "one block"])
+def test_the_figures_are_those_of_the_student_to_come(world, tmp_path, capsys, student):
+    settings = {"formats": ("int8",), "seed": 7, "steps": (2, 2)}
+    if student == "own":
+        settings |= {
+            "student": str(world.folder / "own.keras"),
+            "student_cuts": ("first", "second"),
+        }
+    if student == "one block":
+        settings |= {"graft": "1"}
+    plain = api.distill(world.config(**settings, workdir=str(tmp_path / "plain")))
+    assert "targets" not in capsys.readouterr().err
+    result = api.distill(
+        world.config(**settings, target_bytes=100, workdir=str(tmp_path / "targets"))
+    )
+    told = capsys.readouterr().err.splitlines()
+    place = next(i for i, line in enumerate(told) if "warning: no file of this student" in line)
+    assert "--target_bytes=100 on this machine" in told[place]
+    assert not any("training " in line for line in told[:place])
+    promised = int(told[place + 1].split(": ")[2].split(" bytes")[0].replace(",", ""))
+    size = (tmp_path / "targets" / "export" / "student_int8.tflite").stat().st_size
+    # Names and rounded biases take a few bytes more or less.
+    assert promised == pytest.approx(size, rel=0.05)
+    assert result.report.seconds["targets"] > 0
+    for ours, theirs in zip(plain.student.weights, result.student.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
