@@ -126,7 +126,10 @@ def run(
             start_workdir(workdir)
             checkpoints.claim()
             write_transfer_list(job.transfer.images, workdir / TRANSFER)
-            warn_of_targets(job, config, watch)
+    if chief:
+        # Outside the scope: other workers make no such variables, and would wait for them.
+        warn_of_targets(job, config, watch)
+    with strategy.scope():
         job = dataclasses.replace(job, transfer=without_pixels(job.transfer))
         banks = fill_banks(what_training_needs(job, config, checkpoints), config, watch)
         student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)

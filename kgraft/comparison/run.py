@@ -143,7 +143,9 @@ class _Bench:
         first = (shots, draw) == (self.config.shots_list[0], 0)
         with self.strategy.scope():
             job = self.first if first else self.open(shots, draw)
-            banks = fill_banks(job, run, QuietStopwatch())
+            # Rivals read what the teacher itself says, whatever our own steps compute in.
+            exact = dataclasses.replace(run.train, precision="float32")
+            banks = fill_banks(job, dataclasses.replace(run, train=exact), QuietStopwatch())
         return Setting(run, job, banks.train, banks.heldout, self.strategy, self._updates)
 
     def _run(self, shots: int, draw: int) -> RunConfig:

@@ -89,7 +89,7 @@ def train_phase(
         bank: the training views.
         heldout: views that are measured and never trained on.
         loss: loss on logits, `[batch, classes]` twice to `[batch]`.
-        feature_weight: weight of the feature term at the span's exit; 0 for none.
+        feature_weight: weight of the feature term at the span's cuts and its exit; 0 for none.
         strategy: shares out each batch; the student's variables were made in its scope.
         seed: seed of the training order.
         select: `heldout` keeps the weights of the lowest held-out loss, the start included, out

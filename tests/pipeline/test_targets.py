@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kgraft import api
 from kgraft.config import ExportConfig
+from kgraft.pipeline import parallel
+from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.targets import target_lines
 
 FOUND = {"student_float32.tflite": (800_000, 0.25), "student_int8.tflite": (200_000, 0.06)}
@@ -59,3 +62,27 @@ def test_the_figures_are_those_of_the_student_to_come(world, tmp_path, capsys, s
     assert result.report.seconds["targets"] > 0
     for ours, theirs in zip(plain.student.weights, result.student.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_untrained_student_is_made_outside_the_strategys_scope(world, tmp_path, monkeypatch):
+    in_scope = []
+    monkeypatch.setattr(
+        api, "warn_of_targets", lambda *_: in_scope.append(tf.distribute.has_strategy())
+    )
+    monkeypatch.setattr(api, "fill_banks", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        api.distill(world.config(workdir=str(tmp_path / "run"), strategy="mirrored"))
+    assert in_scope == [False]
+
+
+def test_processes_side_by_side_time_nothing(world, tmp_path, monkeypatch):
+    shares = []
+    monkeypatch.setattr(parallel, "_has_own_classes", lambda: False)
+    monkeypatch.setattr(parallel, "_run_workers", lambda share, devices: shares.append(share))
+    config = world.config(
+        workdir=str(tmp_path / "run"), side_by_side=2, target_bytes=100, target_latency_ms=1.0
+    )
+    assert parallel.train_side_by_side(config, Stopwatch())
+    export = shares[0].export
+    assert (export.target_bytes, export.target_latency_ms) == (None, None)
+    assert export.formats == config.export.formats
