@@ -132,8 +132,9 @@ def earlier_phases(phase: Phase, phases: Sequence[Phase]) -> tuple[Phase, ...]:
 def positions_wanted(phases: Iterable[Phase], *, features: bool) -> tuple[int, ...]:
     """Lists the cut positions that training reads, the most rewarding to cache first.
 
-    A cached position saves the teacher's work in front of it at every step that reads it, so the
-    order is by steps, then by depth.
+    Where a run starts, a cached position saves all of the teacher's work in front of it, as a
+    target of the feature term at most a block's: the order is by steps that start there, then by
+    steps that read it as a target, then by depth.
 
     Args:
         phases: the graft schedule.
@@ -143,9 +144,11 @@ def positions_wanted(phases: Iterable[Phase], *, features: bool) -> tuple[int, .
     Returns:
         Positions above 0; position 0 is the views themselves and costs nothing.
     """
-    steps: collections.Counter[int] = collections.Counter()
+    starts: collections.Counter[int] = collections.Counter()
+    targets: collections.Counter[int] = collections.Counter()
     for phase in phases:
-        steps[phase.start] += phase.steps
+        starts[phase.start] += phase.steps
         for position in range(phase.start + 1, phase.stop + 1) if features else ():
-            steps[position] += phase.steps
-    return tuple(sorted((p for p in steps if p > 0), key=lambda p: (-steps[p], -p)))
+            targets[position] += phase.steps
+    wanted = {*starts, *targets} - {0}
+    return tuple(sorted(wanted, key=lambda p: (-starts[p], -targets[p], -p)))

@@ -116,7 +116,7 @@ def train_phase(
         return graft, reads.data(views)
 
     replicas = strategy.num_replicas_in_sync
-    heldout_batches = ordered_batches(len(heldout), batch=2 * phase.batch, replicas=replicas)
+    heldout_batches = ordered_batches(len(heldout), batch=phase.batch, replicas=replicas)
     losses: list[float] = []
     with student_computes_in(student[phase.start : phase.stop], dtype):
         loop = PhaseLoop(

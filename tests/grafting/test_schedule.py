@@ -75,7 +75,7 @@ def test_empty_span() -> None:
 def test_positions_in_order_of_use() -> None:
     phases = graft_schedule((1, 2, 3), TrainConfig(steps=(10, 10)))
     assert positions_wanted(phases, features=False) == (1, 3, 2)
-    assert positions_wanted(phases, features=True) == (3, 2, 1, 4)
+    assert positions_wanted(phases, features=True) == (1, 3, 2, 4)
 
 
 def test_the_views_need_no_cache() -> None:
