@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kgraft.config import DataConfig
+from kgraft.data.preprocess import normalization
 from kgraft.errors import KgraftError
 from kgraft.export import EXPORTS, LABELS_NAME
 from kgraft.pipeline.workdir import CHECKPOINTS, STUDENT, TRANSFER
@@ -56,6 +57,7 @@ def read_finished(workdir: pathlib.Path) -> FinishedRun:
     try:
         data = DataConfig(**report["flags"]["data"])
         preprocess, sha256 = report["flags"]["teacher"]["preprocess"], drawn["sha256"]
+        normalization(preprocess)
     except (KeyError, TypeError) as error:
         raise KgraftError(
             f"{workdir / JSON_NAME} is not of this version of kgraft: {error}"

@@ -124,6 +124,15 @@ def test_no_folder(tmp_path):
         again(tmp_path / "nowhere", ("int8",))
 
 
+def test_a_report_of_before_auto_was_resolved(workdir):
+    path = workdir / "report.json"
+    report = json.loads(path.read_text())
+    report["flags"]["teacher"]["preprocess"] = "auto"
+    path.write_text(json.dumps(report))
+    with pytest.raises(KgraftError, match=r"report\.json is not of this version .*: 'auto'"):
+        read_finished(workdir)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
