@@ -1,6 +1,7 @@
 """What a file must keep to, and whether its answers do."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,6 +67,9 @@ def judge(
     """
     largest, mean, agreement, expected = None, None, None, reference.logits
     scale, tolerance = float(np.abs(expected).max()), demands.tolerance
+    if found is not None and found.shape != expected.shape:
+        faults.append(f"makes logits {found.shape}, the student {expected.shape}")
+        found = None
     if found is not None:
         difference = np.abs(found.astype(np.float64) - expected)
         largest, mean = float(difference.max()), float(difference.mean())
@@ -105,10 +109,12 @@ def with_test(
         min_agreement: share of images, 0..1, on which it must name the student's class.
 
     Returns:
-        The verification; not `ok` where the agreement is too small.
+        The verification; not `ok` where a difference is not finite or the agreement too small.
     """
     seldom = _disagreement(test.agreement, min_agreement, f"{test.images} test images")
-    why = ", ".join(filter(None, (found.why, seldom)))
+    finite = math.isfinite(test.max_abs_difference)
+    wrong = None if finite else f"differs by what is not finite on {test.images} test images"
+    why = ", ".join(filter(None, (found.why, wrong, seldom)))
     return dataclasses.replace(found, test=test, ok=not why, why=why)
 
 

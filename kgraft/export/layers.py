@@ -1,5 +1,6 @@
 """A converted file against the float32 one, layer by layer: weights as stored, noise as it runs."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from kgraft.errors import KgraftError
 from kgraft.export.flatbuffer import Op, read_ops
+from kgraft.export.quiet import quiet_stderr
 from kgraft.export.records import LayerNoise
 from kgraft.export.runner import dequantize, quantize
 
@@ -40,7 +43,8 @@ class Layers:
 
     Both come from one graph by the same passes, so that leaving out what turns numbers into other
     types they are the same ops in the same order. Where they are not, layers are paired by op and
-    name; names alone do not do, as the converter numbers those that come twice.
+    name; names alone do not do, as the converter numbers those that come twice. What then has no
+    partner is told by `unpaired`, if it has weights.
     """
 
     def __init__(self, data: bytes, float32: bytes):
@@ -49,20 +53,38 @@ class Layers:
         Args:
             data: the file in question.
             float32: the float32 file, of the same input.
+
+        Raises:
+            KgraftError: a file does not run without the runtime's delegates.
         """
         self._ours, self._theirs = _Watched(data), _Watched(float32)
         self._pairs = _pairs(self._ours.ops, self._theirs.ops)
+
+    def unpaired(self) -> tuple[str, ...]:
+        """Names the layers with weights that `wrong_weights` has nothing to compare with.
+
+        Returns:
+            Layers of the float32 file whose weights the file lacks or holds in another shape, then
+            those of the file that the float32 file has not; each by its output's name.
+        """
+        missing = self._theirs.weighted()
+        added = self._ours.weighted()
+        for op, other in self._pairs:
+            added.pop(op.output, None)
+            held = sum(1 for _ in self._constants(op, other))
+            if held == self._theirs.weights(other):
+                missing.pop(other.output, None)
+        return (*missing.values(), *added.values())
 
     def wrong_weights(self) -> tuple[WrongWeight, ...]:
         """Finds the layers with weights that rounding does not explain, the worst first."""
         found = []
         for op, other in self._pairs:
-            off = max(
-                (_off(mine, theirs) for mine, theirs in self._constants(op, other)), default=0.0
-            )
-            # Written so that a NaN is found.
+            # numpy's maximum keeps a NaN, which Python's may drop.
+            offs = [_off(mine, theirs) for mine, theirs in self._constants(op, other)]
+            off = float(np.max(offs, initial=0.0))
             if not off <= 1:
-                found.append(WrongWeight(other.name, off))
+                found.append(WrongWeight(other.name, math.inf if math.isnan(off) else off))
         return tuple(sorted(found, key=lambda wrong: -wrong.off))
 
     def noise(self, images: np.ndarray) -> tuple[LayerNoise, ...]:
@@ -73,16 +95,20 @@ class Layers:
 
         Returns:
             The layers both have, the noisiest first.
+
+        Raises:
+            KgraftError: the file does not run, or a layer says something of another shape than in
+                the float32 file, or what is not finite there.
         """
         signal, noise = np.zeros(len(self._pairs)), np.zeros(len(self._pairs))
         for image in images:
             self._ours.run(image)
             self._theirs.run(image)
             for number, (op, other) in enumerate(self._pairs):
-                exact = self._theirs.value(other.output).astype(np.float64)
-                difference = self._ours.value(op.output) - exact
+                said, exact = self._ours.value(op.output), self._theirs.value(other.output)
+                said, exact = _comparable(other.name, said, exact)
                 signal[number] += np.sum(exact**2)
-                noise[number] += np.sum(difference**2)
+                noise[number] += np.sum((said - exact) ** 2)
         layers = [
             LayerNoise(other.name, other.op, _decibels(float(signal[i]), float(noise[i])))
             for i, (_, other) in enumerate(self._pairs)
@@ -90,9 +116,10 @@ class Layers:
         return tuple(sorted(layers, key=_noisiest_first))
 
     def _constants(self, op: Op, other: Op) -> Iterator[tuple["_Constant", np.ndarray]]:
+        """Weights at the same place of both layers, where they are of one shape."""
         for mine, theirs in zip(op.inputs, other.inputs, strict=False):
             ours, exact = self._ours.constant(mine), self._theirs.constant(theirs)
-            if ours is None or exact is None or exact.values.dtype != np.float32:
+            if ours is None or exact is None:
                 continue
             if ours.values.shape == exact.values.shape:
                 yield ours, exact.values
@@ -110,12 +137,13 @@ class _Watched:
     """A file whose every tensor can be read: run without delegates, which hide what they make."""
 
     def __init__(self, data: bytes):
-        self._interpreter = Interpreter(
-            model_content=data,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        self._interpreter.allocate_tensors()
+        with _runs(), quiet_stderr():
+            self._interpreter = Interpreter(
+                model_content=data,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=True,
+            )
+            self._interpreter.allocate_tensors()
         ops, self._constants = read_ops(data)
         self._made_by = {op.output: op for op in ops}
         self.ops = [op for op in ops if op.op not in _CASTS]
@@ -123,16 +151,25 @@ class _Watched:
         self._input = self._interpreter.get_input_details()[0]
 
     def run(self, image: np.ndarray) -> None:
-        self._interpreter.set_tensor(self._input["index"], quantize(image[None], self._input))
-        self._interpreter.invoke()
+        with _runs():
+            self._interpreter.set_tensor(self._input["index"], quantize(image[None], self._input))
+            self._interpreter.invoke()
 
     def value(self, tensor: int) -> np.ndarray:
         return dequantize(self._interpreter.get_tensor(tensor), self._details[tensor])
 
+    def weighted(self) -> dict[int, str]:
+        """The names of all layers with weights, by output."""
+        return {op.output: op.name for op in self.ops if self.weights(op)}
+
+    def weights(self, op: Op) -> int:
+        """How many of a layer's inputs are weights."""
+        return sum(self.constant(tensor) is not None for tensor in op.inputs)
+
     def constant(self, tensor: int) -> _Constant | None:
-        """Reads weights; those in float16 come through an op that widens them."""
+        """Reads weights, no shapes or axes; those in float16 come through an op that widens."""
         maker = self._made_by.get(tensor)
-        if maker is not None and maker.op == "DEQUANTIZE":
+        if maker is not None and maker.op in _CASTS:
             tensor = maker.inputs[0]
         if tensor not in self._constants:
             return None
@@ -140,8 +177,10 @@ class _Watched:
         if stored.dtype == np.float16:
             real = stored.astype(np.float32)
             return _Constant(real, np.maximum(np.abs(real) * _FLOAT16_SHARE, _FLOAT16_LEAST))
-        if not np.issubdtype(stored.dtype, np.integer):
+        if np.issubdtype(stored.dtype, np.floating):
             return _Constant(stored, np.full(stored.shape, np.finfo(np.float32).tiny))
+        if not np.issubdtype(stored.dtype, np.integer):
+            return None
         return _dequantized(stored, self._details[tensor]["quantization_parameters"])
 
 
@@ -168,7 +207,29 @@ def _dequantized(stored: np.ndarray, quantization: dict[str, Any]) -> _Constant 
 def _off(mine: _Constant, exact: np.ndarray) -> float:
     if not exact.size:
         return 0.0
-    return float(np.max(np.abs(mine.values - exact.astype(np.float64)) / mine.step))
+    # What is equal is off by nothing, were it infinite or its step 0.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.abs(mine.values - exact.astype(np.float64)) / mine.step
+    return float(np.max(np.where(mine.values == exact, 0.0, off)))
+
+
+def _comparable(name: str, said: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a layer says where the student's number is finite; a mask may hold infinities."""
+    if said.shape != exact.shape:
+        raise KgraftError(f"makes {said.shape} in the layer {name}, the student {exact.shape}")
+    finite = np.isfinite(exact)
+    if not np.isfinite(said[finite]).all():
+        raise KgraftError(f"makes numbers that are not finite in the layer {name}")
+    return said[finite].astype(np.float64), exact[finite].astype(np.float64)
+
+
+@contextlib.contextmanager
+def _runs() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise KgraftError(f"does not run without delegates: {reason}") from error
 
 
 def _decibels(signal: float, noise: float) -> float | None:

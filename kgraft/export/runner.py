@@ -94,7 +94,7 @@ class TFLiteRunner:
             Float32 logits `[n, classes]`.
 
         Raises:
-            KgraftError: the images have another shape than the file takes.
+            KgraftError: the images have another shape than the file takes, or it does not run.
         """
         wanted = tuple(int(size) for size in self._input["shape"][1:])
         if images.shape[1:] != wanted:
@@ -141,8 +141,11 @@ class TFLiteRunner:
         interpreter = self._interpreters[worker]
         for position in range(worker, len(images), len(self._interpreters)):
             image = quantize(images[position : position + 1], self._input)
-            interpreter.set_tensor(self._input["index"], image)
-            interpreter.invoke()
+            try:
+                interpreter.set_tensor(self._input["index"], image)
+                interpreter.invoke()
+            except (ValueError, RuntimeError) as error:
+                raise KgraftError(f"does not run: {_line(error)}") from error
             result = interpreter.get_tensor(self._output["index"])
             logits[position] = dequantize(result, self._output)[0]
 

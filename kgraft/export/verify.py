@@ -30,6 +30,8 @@ TOLERANCES = {
 # Formats whose layers make noise of their own.
 QUANTIZED = ("dynamic", *CALIBRATED)
 
+# What TensorFlow raises of a SavedModel that is not whole or takes something else.
+_FAILURES = (OSError, KeyError, TypeError, ValueError, tf.errors.OpError)
 _NO_CONTENTS = TFLiteContents(ops={}, custom_ops=(), static=True, open_batch=True, float_tensors=0)
 # Layer by layer every activation of a batch is held to the end: 64 photographs were 1.5 GB.
 _BATCH = 8
@@ -146,13 +148,15 @@ def verify_saved_model(
         with quiet_stderr():
             loaded = tf.saved_model.load(str(path))
         serve = loaded.signatures[SIGNATURE]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())
-        return judge(name, reference, None, demands, faults=[f"does not load: {reason}"])
-    found = [
-        serve(**{INPUT_NAME: tf.constant(image[None], tf.float32)})[OUTPUT_NAME].numpy()
-        for image in reference.given
-    ]
+    except _FAILURES as error:
+        return judge(name, reference, None, demands, faults=[f"does not load: {_line(error)}"])
+    try:
+        found = [
+            serve(**{INPUT_NAME: tf.constant(image[None], tf.float32)})[OUTPUT_NAME].numpy()
+            for image in reference.given
+        ]
+    except _FAILURES as error:
+        return judge(name, reference, None, demands, faults=[f"does not run: {_line(error)}"])
     return judge(name, reference, np.concatenate(found), demands, faults=[])
 
 
@@ -203,7 +207,17 @@ def _layers(
             f"holds other weights than the student in {len(wrong)} layers, most in "
             f"{short_name(wrong[0].name)}: {wrong[0].off:.3g} times what rounding explains"
         )
+    unpaired = layers.unpaired()
+    if unpaired:
+        faults.append(
+            f"has {len(unpaired)} layers with weights that cannot be compared with the student's, "
+            f"the first {short_name(unpaired[0])}"
+        )
     return layers.noise(reference.given[:_LAYER_IMAGES]) if demands.noise else ()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def short_name(tensor: str) -> str:
@@ -217,6 +231,9 @@ def short_name(tensor: str) -> str:
 
 def _check_together(runner: TFLiteRunner, reference: Reference, demands: Demands) -> None:
     images = reference.given[:_TOGETHER]
-    off = float(np.abs(runner.together(images) - reference.logits[: len(images)]).max())
+    found, expected = runner.together(images), reference.logits[: len(images)]
+    if found.shape != expected.shape:
+        raise KgraftError(f"makes logits {found.shape} of {len(images)} images at once")
+    off = float(np.abs(found - expected).max())
     if not off <= demands.tolerance * float(np.abs(reference.logits).max()) + 1e-7:
         raise KgraftError(f"differs by {off:.3g} when it gets {len(images)} images at once")

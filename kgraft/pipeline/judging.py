@@ -53,7 +53,8 @@ class _Tally:
         student = answers.logits.get("student")
         if student is not None:
             difference = np.abs(logits.astype(np.float64) - student)
-            self.largest = max(self.largest, float(difference.max()))
+            # Python's `max` would drop a NaN.
+            self.largest = float(np.maximum(self.largest, difference.max()))
             self.total += float(difference.sum())
             self.logits += difference.size
             self.as_student += int(np.sum(classes == student.argmax(axis=1)))

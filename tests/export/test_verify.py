@@ -14,6 +14,7 @@ from kgraft.export import (
     Reference,
     check_verified,
     export_student,
+    float32_bytes,
     keras_logits,
     verify_exports,
 )
@@ -81,6 +82,53 @@ def test_nan_logits_are_caught(path, student, images):
     broken = images.copy()
     broken[0] = np.nan
     assert not verify_tflite(path, student, broken, tolerance=TOLERANCE).ok
+
+
+@pytest.mark.parametrize("broken", ["__init__", "noise"])
+def test_layers_that_cannot_be_read_are_a_fault_of_the_file(path, student, images, broken):
+    """Delegates hide what plain kernels refuse, and kernels raise what is no error of ours."""
+    float32 = float32_bytes(student)
+    if broken == "__init__":
+        other = b"no file"
+    else:
+        image = keras.Input((9, 9, 3))
+        other = float32_bytes(
+            keras.Model(image, keras.layers.Dense(5)(keras.layers.Flatten()(image)))
+        )
+    logits = keras_logits(student, images)
+    sound = held_tflite(path, Reference(logits, images, float32), Demands(1e-4, noise=True))
+    assert sound.ok, sound.why
+    found = held_tflite(path, Reference(logits, images, other), Demands(1e-4, noise=True))
+    assert not found.ok and "does not run without delegates" in found.why
+    assert found.agreement == 1 and found.layers == ()
+
+
+def test_another_number_of_logits_is_a_fault(path, student, images):
+    logits = keras_logits(student, images)
+    for more in (np.pad(logits, ((0, 0), (0, 2))), logits[:, :3]):
+        found = held_tflite(path, Reference(more, images), Demands(1e-4))
+        assert not found.ok and found.max_abs_difference is None
+        assert found.why == f"makes logits (24, 5), the student {more.shape}"
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", *("dynamic", "int8", "int16x8")])
+def test_weights_without_a_partner_fail_the_file(student, images, tmp_path, name):
+    kl = keras.layers
+    image = keras.Input((12, 12, 3))
+    x = kl.Conv2D(8, 3, activation="relu")(image)
+    x = kl.Conv2D(8, 1, name="more")(kl.MaxPooling2D()(x))
+    other = keras.Model(image, kl.Dense(5, name="head")(kl.Flatten()(x)))
+    files = export_student(other, folder=tmp_path, formats=[name], calibration=images)
+    (found,) = verify_exports(files, student, images)
+    assert not found.ok
+    assert "layers with weights that cannot be compared with the student's, the first" in found.why
+
+
+def test_a_saved_model_that_takes_something_else(student, images, tmp_path):
+    path = export_student(student, folder=tmp_path, formats=["saved_model"])[0].path
+    reference = Reference(keras_logits(student, images), images[:, :5])
+    found = held_saved_model(path, reference, Demands(TOLERANCE))
+    assert not found.ok and found.why.startswith("does not run: ") and "\n" not in found.why
 
 
 def test_flex_ops_are_named(unconvertible, tmp_path):

@@ -60,6 +60,28 @@ def test_files_are_held_against_the_student():
     assert found["file"] == Judged(0.5, 0.75, beside=expected)
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_an_answer_that_is_not_a_number_is_not_lost(last):
+    def broken(images):
+        logits = by_pixel(images)
+        # In one of two batches alone, first or last.
+        if bool(images.max() > 0) == last:
+            logits[0, 0] = np.nan
+        return logits
+
+    white = np.full((1, 2, 2, 1), 255, np.uint8)
+    found = judge(
+        {"student": by_pixel, "a.tflite": broken},
+        iter([(ZEROS, None), (white, None)]),
+        preprocessing="unit",
+        reference="student",
+    )
+    assert np.isnan(found["a.tflite"].beside.max_abs_difference)
+    assert found["student"].beside.max_abs_difference == 0
+    (failed,) = with_test_set([SOUND], found, None)
+    assert not failed.ok and failed.why == "differs by what is not finite on 4 test images"
+
+
 def test_models_that_take_pixels_get_them():
     white = np.full((2, 2, 2, 1), 255, np.uint8)
     scaled = {"student": by_pixel, "file": lambda pixels: by_pixel(pixels / 255)}
