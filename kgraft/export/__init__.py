@@ -2,9 +2,16 @@
 
 from kgraft.export.convert import float32_bytes
 from kgraft.export.device import microcontroller_notes, phone_commands
+from kgraft.export.guards import check_folder
 from kgraft.export.judge import Demands, Reference, check_verified, with_test
 from kgraft.export.latency import measure_latencies, measure_latency, measure_timings
-from kgraft.export.litert_tool import find_tool, from_json, from_log, time_by_tool
+from kgraft.export.litert_tool import (
+    check_resolution,
+    find_tool,
+    from_json,
+    from_log,
+    time_by_tool,
+)
 from kgraft.export.metadata import read_labels
 from kgraft.export.names import EXPORTS, FILE_NAMES, LABELS_NAME
 from kgraft.export.records import (
@@ -40,6 +47,8 @@ __all__ = [
     "TFLiteRunner",
     "Timing",
     "Verification",
+    "check_folder",
+    "check_resolution",
     "check_verified",
     "export_student",
     "find_tool",

@@ -9,6 +9,9 @@ import numpy as np
 
 from kgraft.config import FORMATS
 from kgraft.errors import KgraftError
+from kgraft.export.names import EXPORTED_NAMES, MARKS
+
+_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 Shape = tuple[int, int, int]
 
@@ -100,32 +103,54 @@ def check_labels(labels: Sequence[str] | None, classes: int) -> None:
             raise KgraftError(f"a label must be one line; got {label!r}")
 
 
-def check_folder(folder: Path, known: Sequence[str]) -> None:
-    """Checks a folder that an export takes the place of, and makes the one above it.
+def check_folder(folder: Path) -> None:
+    """Checks a folder that an export takes the place of, and changes nothing.
 
     Args:
         folder: it need not be there.
-        known: names of what an export folder may hold.
 
     Raises:
-        KgraftError: it is no folder, or holds something that is not from an export.
-        KgraftError: the folder above it cannot be made.
+        KgraftError: it is no folder.
+        KgraftError: it holds something that is not from an export.
+        KgraftError: it holds things named as in an export, but nothing that marks it as one.
     """
     try:
-        strange = sorted({path.name for path in folder.iterdir()} - set(known))
+        names = {path.name for path in folder.iterdir() if not _is_litter(path.name)}
     except FileNotFoundError:
-        strange = []
+        return
     except OSError as error:
         raise KgraftError(f"exports need a folder; {folder}: {error.strerror}") from error
+    strange = sorted(names - set(EXPORTED_NAMES))
     if strange:
         raise KgraftError(
             f"an export replaces its folder as a whole; {folder} holds {strange[0]!r}, which is "
             "not from an export: give a new folder"
         )
+    if names and not names & set(MARKS):
+        raise KgraftError(
+            f"an export replaces its folder as a whole; {folder} holds {min(names)!r} but no "
+            f"{' or '.join(MARKS)}, so it is not from an export: give a new folder"
+        )
+
+
+def make_parent(folder: Path) -> None:
+    """Makes the folder that an export folder goes to.
+
+    Args:
+        folder: the export folder.
+
+    Raises:
+        KgraftError: the folder above it cannot be made.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KgraftError(f"cannot make the folder {folder} for the exports: {error}") from error
+
+
+def _is_litter(name: str) -> bool:
+    """Whether a file is what a killed write or a file manager leaves behind."""
+    return name in _LITTER or (name.startswith(".") and name.endswith((".partial", ".part")))
 
 
 def _check_ends(model: keras.Model) -> None:

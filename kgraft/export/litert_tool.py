@@ -20,6 +20,8 @@ PYTHON = "litert-benchmark"
 _ROUNDS = 3
 _WARM_UP = 5
 _TIMEOUT = 600
+# Below it litert-benchmark's rounding to 0.01 ms is more than 1 %.
+_TELLING_MS = 1.0
 
 _COUNT = re.compile(r"\bcount=(\d+) .*?\bavg=([\d.e+]+)(.*)")
 _THREADS = re.compile(r"(?:Num threads|threads used for CPU inference): \[(\d+)\]")
@@ -62,6 +64,24 @@ def time_by_tool(
         for name, path in files.items():
             rounds[name].append(_run(tool, path, threads, max(1, runs // _ROUNDS)))
     return {name: _merged(taken) for name, taken in rounds.items()}
+
+
+def check_resolution(tool: Path, timings: Mapping[str, Timing]) -> None:
+    """Checks that what a tool measured is told with enough digits to be compared.
+
+    Args:
+        tool: what measured.
+        timings: name to times.
+
+    Raises:
+        KgraftError: a file takes so little time that the tool's rounding would be 1 % and more.
+    """
+    name = min(timings, key=lambda name: timings[name].typical_ms, default=None)
+    if tool.name == PYTHON and name is not None and timings[name].typical_ms < _TELLING_MS:
+        raise KgraftError(
+            f"{PYTHON} rounds to 0.01 ms, too coarse for {name} at "
+            f"{timings[name].typical_ms:.2f} ms"
+        )
 
 
 def from_json(result: Mapping[str, Any]) -> Timing:

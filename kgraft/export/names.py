@@ -16,3 +16,6 @@ SUMS_NAME = "SHA256SUMS"
 EXPORTS = "export"
 # What kgraft-export adds to the folder.
 REPORT_NAMES = ("report.json", "report.md")
+# All that an export folder may hold, and what one of ours has for certain, one of them.
+EXPORTED_NAMES = (*FILE_NAMES.values(), LABELS_NAME, PREPROCESS_NAME, SUMS_NAME, *REPORT_NAMES)
+MARKS = (SUMS_NAME, PREPROCESS_NAME)

@@ -1,8 +1,7 @@
 """Exports a student in every format asked for: guards first, then convert, then one folder."""
 
-import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -13,19 +12,10 @@ from kgraft.errors import KgraftError
 from kgraft.export import guards
 from kgraft.export.convert import CALIBRATED, tflite_bytes, write_saved_model
 from kgraft.export.metadata import label_lines, with_metadata
-from kgraft.export.names import (
-    FILE_NAMES,
-    LABELS_NAME,
-    PREPROCESS_NAME,
-    REPORT_NAMES,
-    SAVED_MODEL,
-    SUMS_NAME,
-)
+from kgraft.export.names import FILE_NAMES, LABELS_NAME, SAVED_MODEL
 from kgraft.export.package import write_preprocess, write_sums
 from kgraft.export.records import DeviceInput, ExportedFile
-from kgraft.export.write import move_folder, size_on_disk
-
-_KNOWN = (*FILE_NAMES.values(), LABELS_NAME, PREPROCESS_NAME, SUMS_NAME, *REPORT_NAMES)
+from kgraft.export.write import made_aside, size_on_disk
 
 
 def export_student(
@@ -73,8 +63,9 @@ def export_student(
         if name in formats:
             guards.check_calibration(name, calibration)
     guards.check_labels(labels, model.outputs[0].shape[-1])
-    guards.check_folder(folder, _KNOWN)
-    with _made_aside(folder) as aside:
+    guards.check_folder(folder)
+    guards.make_parent(folder)
+    with made_aside(folder) as aside:
         if formats:
             write_saved_model(model, aside / SAVED_MODEL, shape, takes)
         for name in formats:
@@ -90,21 +81,6 @@ def export_student(
         write_preprocess(aside, shape, takes, labels=labels is not None, files=files)
         write_sums(aside)
     return tuple(_exported(folder, name) for name in formats)
-
-
-@contextlib.contextmanager
-def _made_aside(folder: Path) -> Iterator[Path]:
-    # On the same disk, so that the finished folder can be renamed into place.
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir()
-        yield aside
-        move_folder(aside, folder)
-    except OSError as error:
-        raise KgraftError(f"cannot write exports to {folder}: {error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _convert(

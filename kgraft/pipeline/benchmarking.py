@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -12,6 +13,7 @@ import keras
 from kgraft.errors import KgraftError
 from kgraft.export import (
     Timing,
+    check_resolution,
     find_tool,
     float32_bytes,
     measure_timings,
@@ -52,8 +54,8 @@ def open_files(
         elif path.suffix != ".tflite":
             raise KgraftError(f"expected .tflite or .keras files; got {given}")
         open_interpreter(path)
-        # Files of several runs have one name; the folder tells them apart.
-        name = path.name if path.name not in found else str(path)
+        # Files of several runs have one name; what was given tells them apart.
+        name = path.name if path.name not in found else given
         if name in found:
             raise KgraftError(f"{given} is given twice")
         found[name] = path
@@ -85,6 +87,7 @@ def measure(
         if tool is not None:
             try:
                 times[count] = time_by_tool(tool, files, threads=count, runs=runs)
+                check_resolution(tool, times[count])
                 continue
             except KgraftError as error:
                 # All by one means: figures of two are not to be compared.
@@ -139,6 +142,7 @@ def _converted(source: str, name: str, scratch: pathlib.Path) -> pathlib.Path:
     tell(f"converting {source} to float32")
     keras.utils.set_random_seed(0)
     graph, _ = logits_graph(trace_model(load_teacher(source).model), "auto")
-    path = scratch / f"{name}.tflite"
+    # Models of one name each get a folder of their own.
+    path = pathlib.Path(tempfile.mkdtemp(dir=scratch), f"{name}.tflite")
     path.write_bytes(float32_bytes(as_model(graph, name=name)))
     return path

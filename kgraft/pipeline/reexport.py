@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from kgraft.errors import KgraftError
-from kgraft.export import DeviceInput, ExportedFile, Verification
+from kgraft.export import DeviceInput, ExportedFile, Verification, check_folder
 from kgraft.graph import Graph, trace_model
 from kgraft.pipeline.evaluation import (
     export_logits,
@@ -64,11 +64,12 @@ def export_again(config: ReexportConfig, watch: Stopwatch) -> tuple[RunReport, p
     Raises:
         KgraftError: the work folder is not that of a finished run, or its images are no longer
             there or others.
-        KgraftError: a format cannot be written.
+        KgraftError: the export folder holds other things, or a format cannot be written.
     """
     workdir = pathlib.Path(config.workdir)
-    work = _open(config, workdir, watch)
     folder = pathlib.Path(config.output) if config.output else export_folder(workdir)
+    check_folder(folder)
+    work = _open(config, workdir, watch)
     takes = device_input(config.export, work.run.preprocess, work.transfer.resize)
     files, verifications = export_verified(
         work.run.model,

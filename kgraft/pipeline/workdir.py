@@ -7,6 +7,7 @@ import tempfile
 import keras
 
 from kgraft.errors import KgraftError
+from kgraft.export import EXPORTS, check_folder
 
 CHECKPOINTS = "checkpoints"
 STUDENT = "student.keras"
@@ -24,6 +25,7 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
     Raises:
         KgraftError: it is no folder, cannot be written to, or has files and the run neither
             resumes nor shares them.
+        KgraftError: its export folder, which the run will replace, holds other things.
     """
     if path.exists() and not path.is_dir():
         raise KgraftError(f"--workdir must be a folder; {path} is a file")
@@ -34,6 +36,7 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
             "--resume to go on with the run that was stopped there"
         )
     _check_writable(path)
+    check_folder(path / EXPORTS)
 
 
 def _check_writable(path: pathlib.Path) -> None:

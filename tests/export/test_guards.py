@@ -4,7 +4,7 @@ import pytest
 
 from kgraft.errors import KgraftError
 from kgraft.export import export_student
-from kgraft.export.guards import check_labels, image_shape
+from kgraft.export.guards import check_folder, check_labels, image_shape
 
 
 def test_unknown_format(student, tmp_path):
@@ -30,6 +30,32 @@ def test_a_folder_with_other_things_is_not_replaced(student, tmp_path):
     with pytest.raises(KgraftError, match=r"holds 'thesis\.txt', which is not from an export"):
         export_student(student, folder=tmp_path, formats=["float32"])
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "report.json", "saved_model"])
+def test_a_folder_of_the_users_own_is_not_replaced(student, tmp_path, name):
+    (tmp_path / name).mkdir() if name == "saved_model" else (tmp_path / name).write_text("mine")
+    message = f"holds '{name}' but no SHA256SUMS or preprocess.json, so it is not from an export"
+    with pytest.raises(KgraftError, match=message):
+        export_student(student, folder=tmp_path, formats=["float32"])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "left", [".report.json.partial", ".report.md.host.12.part", ".DS_Store", "Thumbs.db"]
+)
+def test_what_a_killed_write_or_a_file_manager_left_is_no_hindrance(student, tmp_path, left):
+    export_student(student, folder=tmp_path, formats=["float32"])
+    (tmp_path / left).write_text("")
+    check_folder(tmp_path)
+    export_student(student, folder=tmp_path, formats=["float32"])
+    assert not (tmp_path / left).exists()
+
+
+def test_hidden_files_of_the_user_count(tmp_path):
+    (tmp_path / ".secret").write_text("mine")
+    with pytest.raises(KgraftError, match=r"holds '\.secret', which is not from an export"):
+        check_folder(tmp_path)
 
 
 def test_images_that_are_not_finite(student, images, tmp_path):

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from kgraft.errors import KgraftError
-from kgraft.export import float32_bytes
+from kgraft.export import float32_bytes, litert_tool
 from kgraft.pipeline import benchmarking
 from kgraft.pipeline.benchmarking import measure, open_files, peak_memory, thread_counts
 
@@ -32,6 +32,18 @@ def test_keras_files_are_converted_and_names_stay_apart(files, tmp_path):
     assert found["net.tflite"].read_bytes()[4:8] == b"TFL3"
 
 
+def test_models_of_one_name_do_not_overwrite_each_other(files, tmp_path):
+    model(64).save(files / "other" / "net.keras")
+    model(16).save(files / "teacher_float32.keras")
+    given = [str(files / n) for n in ("net.keras", "other/net.keras", "teacher_float32.keras")]
+    found = open_files(given, teacher=str(files / "net.keras"), scratch=tmp_path)
+    assert list(found) == ["teacher_float32.tflite", "net.tflite", given[1], given[2]]
+    sizes = [path.stat().st_size for path in found.values()]
+    assert len({*found.values()}) == 4
+    assert sizes[0] < sizes[3] < sizes[2]
+    assert abs(sizes[0] - sizes[1]) < 100
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -54,7 +66,8 @@ def test_a_file_given_thrice(files, tmp_path):
 
 
 @pytest.mark.parametrize("own_tool", [True, False])
-def test_rows_hold_all_figures(files, own_tool):
+def test_rows_hold_all_figures(files, own_tool, monkeypatch):
+    monkeypatch.setattr(litert_tool, "_TELLING_MS", 0)
     paths = {"small": files / "a.tflite", "large": files / "other" / "a.tflite"}
     small, large = measure(paths, threads=(1, 2), runs=9, own_tool=own_tool)
     assert (small.name, large.name) == ("small", "large")
@@ -73,6 +86,15 @@ def test_where_the_tool_fails_everything_is_measured_in_process(files, monkeypat
     (row,) = measure({"a": files / "a.tflite"}, threads=(1,), runs=5, own_tool=True)
     assert row.measured_by == benchmarking.IN_PROCESS
     assert "failed on b; measuring all in process instead" in capsys.readouterr().err
+
+
+def test_where_the_tool_has_too_few_digits_everything_is_measured_in_process(files, capsys):
+    (row,) = measure({"a": files / "a.tflite"}, threads=(1,), runs=5, own_tool=True)
+    assert row.measured_by == benchmarking.IN_PROCESS
+    # 0.01 ms steps could not tell this one from another.
+    assert row.timings[0].median_ms < 1
+    told = capsys.readouterr().err
+    assert "litert-benchmark rounds to 0.01 ms, too coarse for a at 0." in told
 
 
 def test_a_larger_file_takes_more_memory(tmp_path):

@@ -165,6 +165,16 @@ def test_images_that_have_moved(workdir, world, tmp_path):
     assert report.verification[0].test.images == 40
 
 
+def test_a_folder_of_other_things_is_refused_before_any_work(workdir, tmp_path, capsys):
+    output = tmp_path / "mine"
+    output.mkdir()
+    (output / "labels.txt").write_text("mine")
+    with pytest.raises(KgraftError, match=r"holds 'labels\.txt' but no SHA256SUMS or preprocess"):
+        again(workdir, ("float32",), output=str(output))
+    assert capsys.readouterr().err == ""
+    assert (output / "labels.txt").read_text() == "mine"
+
+
 def test_settings_that_are_refused(tmp_path):
     with pytest.raises(KgraftError, match="--formats is empty: name at least one"):
         ReexportConfig(str(tmp_path), ExportConfig(formats=()))

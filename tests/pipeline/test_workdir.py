@@ -46,6 +46,14 @@ def test_a_folder_that_other_runs_are_at_work_in(tmp_path):
         check_workdir(tmp_path, resume=False)
 
 
+def test_an_export_folder_that_will_not_be_replaced_is_told_at_once(tmp_path):
+    (tmp_path / "export").mkdir()
+    check_workdir(tmp_path, resume=True)
+    (tmp_path / "export" / "thesis.txt").write_text("mine")
+    with pytest.raises(KgraftError, match=r"export holds 'thesis\.txt', which is not from an"):
+        check_workdir(tmp_path, resume=True)
+
+
 @pytest.mark.parametrize("path", ["/proc/kgraft", "/proc/kgraft/run"])
 def test_a_folder_that_cannot_be_written_to(path):
     with pytest.raises(KgraftError, match="must be a folder that can be written to; /proc/kgraft"):
