@@ -1,6 +1,7 @@
 """kgraft-benchmark: latency, memory and bytes of `.tflite` files, measured in turn in one run."""
 
 import dataclasses
+import os
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -120,8 +121,9 @@ def execute(config: BenchmarkConfig) -> None:
         config: the settings.
 
     Raises:
-        KgraftError: a file cannot be measured or read.
+        KgraftError: a file cannot be measured, read or written.
     """
+    _check_output(config.output)
     # Late, because these load TensorFlow and --help must not wait for it.
     from kgraft.pipeline import benchmarking
     from kgraft.report import benchmark_json, benchmark_table, read_benchmark
@@ -132,10 +134,33 @@ def execute(config: BenchmarkConfig) -> None:
             config.files, teacher=config.teacher, scratch=pathlib.Path(scratch)
         )
         rows = (*_measured(config, files), *read)
-    if config.output:
-        pathlib.Path(config.output).write_text(benchmark_json(rows), encoding="utf-8")
     print(benchmark_table(rows))
+    if config.output:
+        _write(config.output, benchmark_json(rows))
     print(_on_devices([path for path in config.files if path.endswith(".tflite")], config.runs))
+
+
+def _check_output(output: str | None) -> None:
+    """Checks before anything is measured what could be known then."""
+    if not output:
+        return
+    path = pathlib.Path(output)
+    if not path.parent.is_dir():
+        raise KgraftError(f"--output={output} must be in an existing folder; {path.parent} is none")
+    if path.is_dir():
+        raise KgraftError(f"--output={output} must be a file; it is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise KgraftError(f"--output={output} must be in a folder that can be written to")
+
+
+def _write(output: str, text: str) -> None:
+    from kgraft.data.write import writing_aside
+
+    try:
+        with writing_aside(output) as aside:
+            aside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise KgraftError(f"--output={output} cannot be written: {error.strerror}") from error
 
 
 def _measured(config: BenchmarkConfig, files: Mapping[str, pathlib.Path]) -> tuple[Any, ...]:

@@ -18,6 +18,10 @@ from kgraft.students import Start, make_student
 
 # Ranges do not matter here: bytes and milliseconds are the same for any.
 _CALIBRATION_IMAGES = 8
+_NO_FILE = (
+    "warning: there will be no .tflite file to hold against --target_bytes and "
+    "--target_latency_ms; add one to --formats"
+)
 
 
 def warn_of_targets(job: Job, config: RunConfig, watch: Stopwatch) -> None:
@@ -35,6 +39,9 @@ def warn_of_targets(job: Job, config: RunConfig, watch: Stopwatch) -> None:
         KgraftError: the student cannot be made or exported.
     """
     if config.export.target_bytes is None and config.export.target_latency_ms is None:
+        return
+    if not _formats(config.export):
+        tell(_NO_FILE)
         return
     with watch.part("targets", "holding an untrained student against the targets"):
         found = _figures(job, config)
@@ -56,7 +63,7 @@ def target_lines(found: Mapping[str, tuple[int, float]], config: ExportConfig) -
         "--target_bytes": config.target_bytes,
         "--target_latency_ms": config.target_latency_ms,
     }
-    wanted = " and ".join(f"{flag}={value:g}" for flag, value in asked.items() if value is not None)
+    wanted = " and ".join(f"{flag}={value:,}" for flag, value in asked.items() if value is not None)
     figures = {name: f"{name}: {size:,} bytes, {ms:.3g} ms" for name, (size, ms) in found.items()}
     meeting = [
         figures[name]
@@ -72,6 +79,10 @@ def target_lines(found: Mapping[str, tuple[int, float]], config: ExportConfig) -
     )
 
 
+def _formats(config: ExportConfig) -> list[str]:
+    return [name for name in config.formats if name != "saved_model"]
+
+
 def _figures(job: Job, config: RunConfig) -> dict[str, tuple[int, float]]:
     def nothing(position: int, count: int) -> np.ndarray:
         raise AssertionError("random weights read no activations")
@@ -84,12 +95,11 @@ def _figures(job: Job, config: RunConfig) -> dict[str, tuple[int, float]]:
     model.set_weights([w + random.normal(0, 1e-3, w.shape) for w in model.get_weights()])
     takes = device_input(config.export, job.teacher.preprocess, job.transfer.resize)
     views = job.transfer.views[:_CALIBRATION_IMAGES]
-    formats = [name for name in config.export.formats if name != "saved_model"]
     with tempfile.TemporaryDirectory() as folder:
         files = export_student(
             model,
             folder=Path(folder, "export"),
-            formats=formats or ["float32"],
+            formats=_formats(config.export),
             calibration=np.asarray(preprocess(views, takes.before_file), "float32"),
             labels=job.names,
             takes=takes,

@@ -69,7 +69,7 @@ def read_benchmark(path: Path) -> tuple[BenchmarkRow, ...]:
 
 
 def benchmark_table(rows: Sequence[BenchmarkRow]) -> str:
-    """Formats rows for a terminal; ratios are to the first.
+    """Formats rows for a terminal; ratios of times are to the first row measured by the same.
 
     Args:
         rows: at least one.
@@ -83,7 +83,10 @@ def benchmark_table(rows: Sequence[BenchmarkRow]) -> str:
         name = f"{count} thread" + ("s" if count > 1 else "")
         headings += [f"ms, {name}", "p95", "times faster"]
     lines = [[*headings, "memory (MiB)", "measured by"]]
-    lines += [_cells(row, rows[0], threads) for row in rows]
+    firsts: dict[str, BenchmarkRow] = {}
+    for row in rows:
+        first = firsts.setdefault(row.measured_by, row)
+        lines.append(_cells(row, rows[0].bytes, first, threads))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     rule = ["-" * width for width in widths]
     return "\n".join(_aligned(line, widths) for line in (lines[0], rule, *lines[1:]))
@@ -93,12 +96,17 @@ def _rows(text: str, path: Path) -> tuple[BenchmarkRow, ...]:
     try:
         found = json.loads(text)
     except ValueError:
-        logs = [part for part in re.split(r"(?=^.*\bSTARTING!)", text, flags=re.M) if part.strip()]
-        return tuple(_log_row(log, path) for log in logs or [text])
+        return tuple(_log_row(log, path) for log in _logs(text))
     if isinstance(found, dict) and "rows" in found:
         return tuple(_own_row(row) for row in found["rows"])
     results = found if isinstance(found, list) else [found]
     return tuple(_tool_row(result) for result in results)
+
+
+def _logs(text: str) -> list[str]:
+    """The output of several runs, without what a shell or linker said before the first."""
+    before, *logs = re.split(r"(?=^.*\bSTARTING!)", text, flags=re.M)
+    return logs if logs and "Inference timings" not in before else [before, *logs]
 
 
 def _own_row(row: dict[str, Any]) -> BenchmarkRow:
@@ -117,8 +125,10 @@ def _log_row(log: str, path: Path) -> BenchmarkRow:
     return BenchmarkRow(name, None, (timing,), memory, "benchmark_model, read")
 
 
-def _cells(row: BenchmarkRow, first: BenchmarkRow, threads: Sequence[int]) -> list[str]:
-    cells = [row.name, _number(row.bytes, 1e-3, ",.1f"), _ratio(first.bytes, row.bytes)]
+def _cells(
+    row: BenchmarkRow, first_bytes: int | None, first: BenchmarkRow, threads: Sequence[int]
+) -> list[str]:
+    cells = [row.name, _number(row.bytes, 1e-3, ",.1f"), _ratio(first_bytes, row.bytes)]
     theirs = {timing.threads: timing for timing in first.timings}
     mine = {timing.threads: timing for timing in row.timings}
     for count in threads:
@@ -130,13 +140,20 @@ def _cells(row: BenchmarkRow, first: BenchmarkRow, threads: Sequence[int]) -> li
             _number(timing.typical_ms, 1, ".3f")
             + ("" if timing.median_ms is not None else " mean"),
             _number(timing.p95_ms, 1, ".3f"),
-            _ratio(other.typical_ms if other else None, timing.typical_ms),
+            _times_faster(other, timing),
         ]
     return [*cells, _number(row.peak_memory_mb, 1, ".1f"), row.measured_by]
 
 
 def _number(value: float | None, factor: float, form: str) -> str:
     return UNKNOWN if value is None else format(value * factor, form)
+
+
+def _times_faster(first: Timing | None, this: Timing) -> str:
+    """A median against a mean would say nothing."""
+    if first is None or (first.median_ms is None) != (this.median_ms is None):
+        return UNKNOWN
+    return _ratio(first.typical_ms, this.typical_ms)
 
 
 def _ratio(first: float | None, this: float | None) -> str:

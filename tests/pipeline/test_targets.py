@@ -8,7 +8,7 @@ from kgraft import api
 from kgraft.config import ExportConfig
 from kgraft.pipeline import parallel
 from kgraft.pipeline.stopwatch import Stopwatch
-from kgraft.pipeline.targets import target_lines
+from kgraft.pipeline.targets import target_lines, warn_of_targets
 
 FOUND = {"student_float32.tflite": (800_000, 0.25), "student_int8.tflite": (200_000, 0.06)}
 
@@ -19,7 +19,7 @@ def lines(**targets):
 
 def test_a_file_that_meets_the_targets_is_named():
     first, *rest = lines(target_bytes=250_000)
-    assert first.startswith("--target_bytes=250000 will be met, as far as this machine")
+    assert first.startswith("--target_bytes=250,000 will be met, as far as this machine")
     assert rest == ["student_int8.tflite: 200,000 bytes, 0.06 ms"]
     assert len(lines(target_bytes=900_000, target_latency_ms=0.25)) == 3
 
@@ -27,13 +27,27 @@ def test_a_file_that_meets_the_targets_is_named():
 def test_one_file_must_meet_all_targets():
     first, *rest = lines(target_bytes=300_000, target_latency_ms=0.05)
     assert first.startswith(
-        "warning: no file of this student will meet --target_bytes=300000 and "
+        "warning: no file of this student will meet --target_bytes=300,000 and "
         "--target_latency_ms=0.05 on this machine at one thread; give a smaller --student"
     )
     assert rest == [
         "student_float32.tflite: 800,000 bytes, 0.25 ms",
         "student_int8.tflite: 200,000 bytes, 0.06 ms",
     ]
+
+
+def test_large_figures_have_all_their_digits():
+    assert lines(target_bytes=1_500_000)[0].startswith("--target_bytes=1,500,000 will be met")
+    assert "--target_latency_ms=0.05 on" in lines(target_latency_ms=0.05)[0]
+
+
+def test_without_a_file_for_the_device_nothing_is_held_against_targets(world, capsys):
+    config = world.config(formats=("saved_model",), target_bytes=100)
+    watch = Stopwatch()
+    warn_of_targets(None, config, watch)
+    told = capsys.readouterr().err
+    assert "warning: there will be no .tflite file to hold against --target_bytes" in told
+    assert "student_float32" not in told and "targets" not in watch.whole()
 
 
 @pytest.mark.parametrize("student", ["width:0.5", "own", "one block"])

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -35,8 +36,15 @@ def test_ratios_are_to_the_first():
     assert headings[6] == "ms, 2 threads"
     assert teacher[1:9] == ["2,000.0", "1.00", "0.500", "0.750", "1.00", "0.250", "0.500", "1.00"]
     assert student[1:9] == ["200.0", "10.00", "0.100", "0.200", "5.00", "-", "-", "-"]
-    assert phone[1:6] == ["-", "-", "0.200 mean", "-", "2.50"]
+    assert phone[1:6] == ["-", "-", "0.200 mean", "-", "1.00"]
     assert teacher[9:] == ["8.2", "LiteRT"] and phone[9:] == ["3.0", "phone"]
+
+
+def test_ratios_stay_within_one_means_and_one_statistic():
+    other = dataclasses.replace(PHONE, timings=(Timing(1, None, None, 0.1, 50),))
+    median = dataclasses.replace(PHONE, timings=(Timing(1, 0.1, 0.1, 0.1, 50),))
+    *_, teacher, phone, half, unlike = cells([TEACHER, PHONE, other, median])
+    assert [line[5] for line in (teacher, phone, half, unlike)] == ["1.00", "1.00", "2.00", "-"]
 
 
 def test_what_is_written_can_be_read_back(tmp_path):
@@ -76,6 +84,21 @@ def test_logs_of_benchmark_model_one_file_or_several(tmp_path):
     path.write_text(LOG.split("\n", 2)[2])
     (unnamed,) = read_benchmark(path)
     assert unnamed.name == "phone"
+
+
+def test_what_the_linker_said_before_is_no_log(tmp_path):
+    path = tmp_path / "phone.log"
+    said = "WARNING: linker: /data/local/tmp/benchmark_model: unsupported flags\n"
+    log = LOG.format(name="a.tflite")
+    path.write_text(said + log + said + LOG.format(name="b.tflite"))
+    assert [row.name for row in read_benchmark(path)] == ["a.tflite", "b.tflite"]
+    # A log whose own beginning is lost is none of that.
+    path.write_text(LOG.split("\n", 2)[2] + log)
+    assert [row.name for row in read_benchmark(path)] == ["phone", "a.tflite"]
+    # A run that broke off is an error, not left out.
+    path.write_text(said + log + "INFO: STARTING!\nERROR: no such file\n")
+    with pytest.raises(KgraftError, match="with a line of inference timings"):
+        read_benchmark(path)
 
 
 @pytest.mark.parametrize(
