@@ -4,8 +4,8 @@
     python -m benchmarks.export --json --workdir=runs/fashion_mnist
 
 The embedded Fashion-MNIST teacher and the student of configs/fashion_mnist.flags, made here or
-taken from a finished run. The teacher is exported as the student is, without labels. All files of a thread
-count are measured in turns, one image at a time; milliseconds are medians.
+taken from a finished run. The teacher is exported as the student is, without labels. All files of a
+thread count are measured in turns, one image at a time; milliseconds are medians.
 """
 
 import argparse
