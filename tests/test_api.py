@@ -59,6 +59,7 @@ def test_a_softmax_teacher_gives_a_student_of_logits(dataset, tmp_path):
         dataset=dataset,
         preprocess="unit",
         student="width:1",
+        precision="float32",
         workdir=str(tmp_path / "run"),
         **QUICK,
     )

@@ -16,6 +16,7 @@ from kgraft.export.guards import Shape, image_shape
 from kgraft.export.names import INPUT_NAME, OUTPUT_NAME, SIGNATURE
 from kgraft.export.quiet import quiet_stderr
 from kgraft.export.records import DeviceInput
+from kgraft.graph import set_weights
 
 CALIBRATION_IMAGES = 256
 # Formats whose ranges come from images; no tensor of them is floating-point.
@@ -178,7 +179,8 @@ def _float32_copy(model: keras.Model) -> keras.Model:
         return layer.__class__.from_config(config)
 
     copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    copy.set_weights(model.get_weights())
+    for old, new in zip(model.layers, copy.layers, strict=True):
+        set_weights(new, old.get_weights())
     return one_to_one(copy)
 
 

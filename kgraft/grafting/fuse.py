@@ -16,6 +16,7 @@ from kgraft.graph import (
     concat,
     fold_batch_norm,
     rebuild,
+    set_weights,
     without_training_layers,
 )
 from kgraft.students.block import StudentBlock, adapter_layer
@@ -112,7 +113,7 @@ def _made(folding: Folding) -> Graph:
     made = rebuild(folding.graph, new_op)
     for old, new in zip(folding.graph.calls, made.calls, strict=True):
         if isinstance(new.op, keras.layers.Layer) and new.op is not old.op and new.op.weights:
-            new.op.set_weights(folding.of(old))
+            set_weights(new.op, folding.of(old))
     return made
 
 

@@ -1,6 +1,13 @@
 """Reading, cutting, editing and rebuilding Keras functional models as flat graphs."""
 
-from kgraft.graph.build import as_model, clone_graph, clone_op, copy_weights, rebuild
+from kgraft.graph.build import (
+    as_model,
+    clone_graph,
+    clone_op,
+    copy_weights,
+    rebuild,
+    set_weights,
+)
 from kgraft.graph.chain import Block, Chain, split_chain
 from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts
 from kgraft.graph.frozen import frozen_chain, frozen_graph
@@ -38,6 +45,7 @@ __all__ = [
     "prune",
     "rebuild",
     "run_calls",
+    "set_weights",
     "split_chain",
     "synchronize_statistics",
     "total_macs",

@@ -1,7 +1,7 @@
 """From a `Graph` to layers of its own and to a Keras functional model."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -69,11 +69,24 @@ class _Once:
         return self._made[id(call.op)]
 
 
+def set_weights(layer: keras.layers.Layer, weights: Sequence[Any]) -> None:
+    """Sets a layer's weights, and what it has derived from them.
+
+    Args:
+        layer: a built layer.
+        weights: as its `get_weights` gives them.
+    """
+    layer.set_weights(weights)
+    if isinstance(layer, keras.layers.Normalization):
+        # It computes with a mean and variance of its own, worked out when it was built.
+        layer.finalize_state()
+
+
 def copy_weights(source: Graph, target: Graph) -> None:
     """Copies every weight between two graphs of the same calls and shapes."""
     for old, new in zip(source.calls, target.calls, strict=True):
         if isinstance(old.op, keras.layers.Layer) and old.op is not new.op and old.op.weights:
-            new.op.set_weights(old.op.get_weights())
+            set_weights(new.op, old.op.get_weights())
 
 
 def clone_graph(graph: Graph, *, trainable: bool) -> Graph:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers as kl
 
-from kgraft.graph import Call, Graph, clone_op, rebuild
+from kgraft.graph import Call, Graph, clone_op, rebuild, set_weights
 from kgraft.students.channels import ChannelGroups, is_conv, is_depthwise
 
 Plan = Mapping[int, np.ndarray]
@@ -82,7 +82,7 @@ def thin_graph(graph: Graph, groups: ChannelGroups, plan: Plan, *, copy: bool) -
         if not isinstance(new.op, keras.layers.Layer) or new.op is old.op or not new.op.weights:
             continue
         if copy or not new.op.trainable_weights:
-            new.op.set_weights(_sliced(old, groups, plan))
+            set_weights(new.op, _sliced(old, groups, plan))
     return thin
 
 

@@ -151,3 +151,15 @@ def test_shared_layers_are_used_themselves_and_others_frozen():
     assert {id(v) for v in model.trainable_variables} == {id(v) for v in shared.variables}
     assert graph.call("conv1").op.trainable
     assert_close(model(images(), training=False), np.asarray(graph(images())))
+
+
+def test_copies_of_an_adapted_normalization_normalize_alike():
+    normalize = kl.Normalization()
+    normalize.adapt(np.random.default_rng(0).normal(5, 3, (64, *SHAPE)).astype("float32"))
+    image = keras.Input(SHAPE)
+    graph = trace_model(keras.Model(image, kl.Flatten()(normalize(image))))
+    x = images()
+    wanted = np.asarray(graph(x))
+    assert np.abs(wanted - np.reshape(x, wanted.shape)).max() > 0.5
+    assert_close(clone_graph(graph, trainable=False)(x), wanted)
+    assert_close(as_model(graph, name="copy")(x), wanted)
