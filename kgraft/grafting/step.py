@@ -27,11 +27,11 @@ def place_rows(data: Rows, strategy: tf.distribute.Strategy) -> Any:
     """Puts a copy of the data on every local device, so that no step copies any.
 
     Args:
-        data: tensors in host memory, or rows on disk, which stay there.
+        data: tensors in host memory; rows on disk stay there and are left out.
         strategy: the strategy that will read them.
 
     Returns:
-        The same dict, per replica.
+        The tensors by name, per replica.
     """
     devices = strategy.extended.worker_devices
 
@@ -39,8 +39,9 @@ def place_rows(data: Rows, strategy: tf.distribute.Strategy) -> Any:
         device = devices[context.replica_id_in_sync_group % len(devices)]
         with tf.device(device):
             return {
-                name: source if isinstance(source, FileRows) else tf.identity(source)
+                name: tf.identity(source)
                 for name, source in data.items()
+                if not isinstance(source, FileRows)
             }
 
     return strategy.experimental_distribute_values_from_function(on_replica)
@@ -193,7 +194,7 @@ class _Loop:
     strategy: tf.distribute.Strategy
     step: _Step
     outputs: int
-    data: Any
+    data: Rows
 
     def compiled(self, width: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """Returns a function of rows and weights `[steps, width]` to `[steps, outputs]`.
@@ -204,16 +205,22 @@ class _Loop:
             tf.TensorSpec([None, width], tf.int32),
             tf.TensorSpec([None, width], tf.float32),
         ]
-        function = tf.function(self._run, input_signature=signature, autograph=False)
+        placed = place_rows(self.data, self.strategy)
+        specs = tf.nest.map_structure(tf.type_spec_from_value, placed)
+        function = tf.function(self._run, autograph=False)
         # A concrete function is not counted as a retracing, which a phase's own graph is not.
-        return function.get_concrete_function()
+        run = function.get_concrete_function(*signature, specs)
+        # An argument and not part of the graph: TensorFlow keeps each graph that sums over
+        # replicas, and all that it holds, for as long as the process lives.
+        return lambda rows, weights: run(rows, weights, placed)
 
-    def _run(self, rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def _run(self, rows: tf.Tensor, weights: tf.Tensor, placed: Any) -> tf.Tensor:
+        files = {n: source for n, source in self.data.items() if isinstance(source, FileRows)}
         steps = tf.shape(rows)[0]
         results = tf.TensorArray(tf.float32, size=steps, element_shape=[self.outputs])
 
         def body(i: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            values = self.strategy.run(self.step, args=(rows[i], weights[i], self.data))
+            values = self.strategy.run(self.step, args=(rows[i], weights[i], placed | files))
             total = self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
             return i + 1, results.write(i, total)
 
@@ -244,12 +251,7 @@ class Trainer:
             KgraftError: a variable to train was made outside the strategy's scope.
         """
         self._groups = _make_groups(objective, strategy)
-        self._loop = _Loop(
-            strategy,
-            _train_step(objective, self._groups, xla=xla),
-            1,
-            place_rows(data, strategy),
-        )
+        self._loop = _Loop(strategy, _train_step(objective, self._groups, xla=xla), 1, data)
         self._run: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
 
     @property
@@ -295,7 +297,7 @@ class Meter:
             strategy: shares out each batch.
             batches: every held-out view once, weights summing to 1.
         """
-        loop = _Loop(strategy, _measure_step(objective), 2, place_rows(data, strategy))
+        loop = _Loop(strategy, _measure_step(objective), 2, data)
         began = time.monotonic()
         self._run = loop.compiled(batches.rows.shape[1])
         self.compile_seconds = time.monotonic() - began

@@ -1,14 +1,17 @@
 """The phase trainer: what changes, what must not, and what it reports."""
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from grafting_cases import GraftFactory, make_student, read_weights
 
+from kgraft.data.aligned import aligned_empty
 from kgraft.errors import KgraftError
-from kgraft.grafting import Phase, Progress, train_phase
+from kgraft.grafting import Phase, Progress, ViewBank, train_phase
 from kgraft.grafting.step import rate_at
 
 _PHASE = Phase("one/block1", 1, 2, 24, 1e-2, 1e-2, batch=8)
@@ -209,3 +212,16 @@ def test_rates_decay_over_the_phase() -> None:
     assert rate_at(_PHASE, 0.5, 13) == pytest.approx(0.25)
     assert rate_at(_PHASE, 0.5, 24) == pytest.approx(0.0, abs=1e-7)
     assert rate_at(dataclasses.replace(_PHASE, decay="constant"), 0.5, 20) == 0.5
+
+
+def test_a_phase_lets_its_data_go(graft: GraftFactory) -> None:
+    made = graft()
+    # TensorFlow reads aligned views where they are, and holds them while a graph does.
+    views = aligned_empty(made["bank"].views.shape, made["bank"].views.dtype)
+    views[:] = made["bank"].views
+    made["bank"] = ViewBank(views, chain=made["chain"], preprocess="unit")
+    train_phase(_ALL, **made)
+    held = weakref.ref(views)
+    del made, views
+    gc.collect()
+    assert held() is None
