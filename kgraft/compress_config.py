@@ -42,8 +42,8 @@ class CompressConfig:
     sparsity_schedule: str = "polynomial"
     sparsity_pattern: str = "unstructured"
     clusters: int = 16
-    compress_steps: int = 400
-    compress_rate: float = 1e-4
+    compress_steps: int = 800
+    compress_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         self._check_compress()

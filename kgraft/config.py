@@ -23,9 +23,10 @@ DECAYS = ("cosine", "constant")
 CACHE_DTYPES = ("float32", "float16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "bfloat16")
-# What any student can be exported as, and what needs a compressed one.
+# What any student can be exported as, what needs a compressed one, and ai-edge-quantizer.
 PLAIN_FORMATS = ("saved_model", "float32", "float16", "dynamic", "int8", "int16x8")
-FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS)
+EDGE_FORMATS = ("aeq_int8", "aeq_int4", "aeq_mixed")
+FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS)
 # The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
 ON_CORRUPT = ("skip", "stop")
@@ -218,7 +219,7 @@ class ExportConfig:
     Attributes:
         formats: any of `saved_model`, `float32`, `float16`, `dynamic` (int8 weights), `int8`
             (full-integer), `int16x8` (int16 activations, int8 weights), `sparse` (of a pruned
-            student), `int8_qat` (full-integer, trained so).
+            student), `int8_qat` (full-integer, trained so), `aeq_int8`, `aeq_int4`, `aeq_mixed`.
         preprocess_inside: whether the files take pixels 0..255 and preprocess them themselves.
         dynamic_batch: whether the files take any number of images at once, not one.
         min_agreement: share of images, 0..1, on which a file must name the student's class; None

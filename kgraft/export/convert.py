@@ -21,7 +21,7 @@ from kgraft.graph import set_weights
 
 CALIBRATION_IMAGES = 256
 # Formats whose ranges come from images.
-CALIBRATED = ("int8", "int16x8")
+CALIBRATED = ("int8", "int16x8", "aeq_int8")
 # No tensor of these is floating-point.
 INTEGER = (*CALIBRATED, "int8_qat")
 
@@ -235,14 +235,18 @@ def _float32_copy(model: keras.Model) -> keras.Model:
 
 
 def _feed(images: np.ndarray) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
-    count = min(len(images), CALIBRATION_IMAGES)
-    chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
+    chosen = spread(images, CALIBRATION_IMAGES)
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
-        for position in chosen:
-            yield {INPUT_NAME: np.asarray(images[position : position + 1], np.float32)}
+        for image in chosen:
+            yield {INPUT_NAME: np.asarray(image[None], np.float32)}
 
     return batches
+
+
+def spread(images: np.ndarray, count: int) -> np.ndarray:
+    """Returns at most `count` images, spread evenly over those given."""
+    return images[np.linspace(0, len(images) - 1, min(len(images), count)).round().astype(int)]
 
 
 def _reason(error: Exception) -> str:

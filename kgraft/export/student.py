@@ -12,6 +12,7 @@ from kgraft.config import DEFAULT_FORMATS
 from kgraft.errors import KgraftError
 from kgraft.export import guards
 from kgraft.export.convert import CALIBRATED, quantized_bytes, tflite_bytes, write_saved_model
+from kgraft.export.edge_quantizer import RECIPES, check_edge_quantizer, edge_quantized
 from kgraft.export.metadata import label_lines, with_metadata
 from kgraft.export.names import FILE_NAMES, LABELS_NAME, SAVED_MODEL
 from kgraft.export.package import write_preprocess, write_sums
@@ -55,6 +56,7 @@ def export_student(
         KgraftError: a format is unknown or given twice.
         KgraftError: the model is not one image to one vector of logits, or its size is open.
         KgraftError: a format needs a compressed student, and this one is not.
+        KgraftError: a format needs ai-edge-quantizer, which is not installed.
         KgraftError: the calibration images are missing, not finite or of another shape.
         KgraftError: the labels do not match the logits.
         KgraftError: the model has an op that the device's built-in ops do not cover.
@@ -67,6 +69,9 @@ def export_student(
         if name in formats:
             guards.check_calibration(name, calibration)
     guards.check_compressed(formats, model, quantized, takes)
+    for name in RECIPES:
+        if name in formats:
+            check_edge_quantizer(name)
     guards.check_labels(labels, model.outputs[0].shape[-1])
     guards.check_folder(folder)
     guards.make_parent(folder)
@@ -77,6 +82,9 @@ def export_student(
             if name != SAVED_MODEL:
                 if name == "int8_qat" and quantized is not None:
                     data = quantized_bytes(quantized, shape, takes)
+                elif name in RECIPES:
+                    float32 = _convert(model, aside / SAVED_MODEL, "float32", None)
+                    data = edge_quantized(float32, name, calibration)
                 else:
                     data = _convert(model, aside / SAVED_MODEL, name, calibration)
                 data = with_metadata(data, shape, takes, labels)

@@ -29,9 +29,12 @@ TOLERANCES = {
     "int16x8": 0.25,
     "sparse": 1e-4,
     "int8_qat": 0.25,
+    "aeq_int8": 0.25,
+    "aeq_int4": 0.5,
+    "aeq_mixed": 0.5,
 }
 # Formats whose layers make noise of their own.
-QUANTIZED = ("dynamic", *INTEGER)
+QUANTIZED = ("dynamic", *INTEGER, "aeq_int4", "aeq_mixed")
 
 # What TensorFlow raises of a SavedModel that is not whole or takes something else.
 _FAILURES = (OSError, KeyError, TypeError, ValueError, tf.errors.OpError)

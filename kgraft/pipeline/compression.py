@@ -14,8 +14,9 @@ from kgraft.compress import (
     restore_quantized,
 )
 from kgraft.compress_config import CompressConfig
-from kgraft.config import RunConfig
+from kgraft.config import EDGE_FORMATS, RunConfig
 from kgraft.errors import KgraftError
+from kgraft.export import check_edge_quantizer
 from kgraft.grafting import Checkpoints, FusedStudent, ProgressLine, TensorBoardLog, fuse, tell_all
 from kgraft.grafting.checkpoints import read_arrays
 from kgraft.graph import as_model
@@ -36,10 +37,14 @@ def check_compression(job: Job, student: tuple[StudentBlock, ...], config: RunCo
     Raises:
         KgraftError: a layer of the student cannot be compressed; the message names it.
         KgraftError: `--preprocess_inside` and `int8_qat` are both asked for.
+        KgraftError: a format needs ai-edge-quantizer, which is not installed.
     """
+    export = config.export
+    for name in EDGE_FORMATS:
+        if name in export.formats:
+            check_edge_quantizer(name)
     if not config.compress.techniques:
         return
-    export = config.export
     inside = export.preprocess_inside and job.teacher.preprocess != "none"
     if inside and "int8_qat" in export.formats:
         raise KgraftError(

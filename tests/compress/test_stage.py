@@ -120,8 +120,16 @@ def test_what_is_finished_is_not_trained_again(stage, both, tmp_path, monkeypatc
     third = stage.run("prune+quantize", checkpoints=checkpoints)
     assert trained == ["three/quantize"]
     assert_same_weights(third.quantized.floats, first.quantized.floats)
-    stage.run("prune", sparsity=0.25, checkpoints=checkpoints)
-    assert trained == ["three/quantize", "three/prune"]
+
+
+def test_other_settings_have_other_checkpoints():
+    def names(**changes):
+        return stages.checkpoint_names(CompressConfig("prune+quantize", **changes))
+
+    assert names() == names(clusters=5) and len(set(names())) == 2
+    assert not set(names()) & {*names(sparsity=0.25), *names(compress_rate=0.5)}
+    # What pruning alone made can be quantised later.
+    assert names()[0] == stages.checkpoint_names(CompressConfig("prune"))[0]
 
 
 def test_a_rate_that_is_too_high_is_named(stage):
@@ -182,22 +190,21 @@ def channels(model):
     return [row for k in kernels(model).values() for row in k.reshape(-1, k.shape[-1]).T]
 
 
-@pytest.fixture(scope="module", params=["cluster+quantize", "prune+cluster+quantize"])
-def clustered(request, stage, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clustered")
-    return request.param, stage.run(request.param, checkpoints=Checkpoints(folder, {})), folder
+@pytest.fixture(scope="module")
+def clustered(stage, tmp_path_factory):
+    folder, technique = tmp_path_factory.mktemp("clustered"), "prune+cluster+quantize"
+    return technique, stage.run(technique, checkpoints=Checkpoints(folder, {})), folder
 
 
-def test_quantising_keeps_clusters(clustered):
-    technique, made, _ = clustered
+def test_quantising_keeps_zeros_and_clusters(clustered):
+    _, made, _ = clustered
     # Of a convolution's kernel each channel may have values of its own, as it has its own scale.
     assert max(len(np.unique(row)) for row in channels(made.quantized.floats)) <= 6
     after = kernels(made.quantized.floats)
     for name, kernel in kernels(made.model).items():
         assert len(np.unique(kernel)) <= 6 and not np.array_equal(kernel, after[name])
-        if "prune" in technique:
-            assert np.sum(kernel == 0) >= kernel.size // 2
-            assert np.sum(after[name] == 0) >= kernel.size // 2
+        assert np.sum(kernel == 0) >= kernel.size // 2
+        assert np.sum(after[name] == 0) >= kernel.size // 2
 
 
 def test_a_quantised_student_is_put_together_again(stage, clustered):
