@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from kgraft.compress.legacy import load_tf_keras, load_tfmot
 from kgraft.compress.training import Left, Wrapped
 from kgraft.compress_config import CompressConfig
@@ -23,6 +25,11 @@ _PATTERNS = {
 }
 # Four inputs of one output lie side by side in a file, which is what LiteRT's kernels take.
 _BLOCK = (4, 1)
+# A kernel with a smaller share of all kernels' weights saves next to nothing; the first and the
+# last layer's often are such, and miss each weight the most.
+_FEW = 0.005
+_FEW_WEIGHTS = "its kernel has less than 0.5 % of the weights"
+_NEVER = "tensorflow-model-optimization does not prune it"
 # How often a mask is made anew while the sparsity rises.
 _MASKS = 40
 
@@ -48,8 +55,11 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     if config.sparsity_pattern == "block":
         settings["block_size"] = _BLOCK
 
+    sizes = {layer.name: _size(layer) for layer in plain.layers}
+    few = {name for name, size in sizes.items() if size < _FEW * sum(sizes.values())}
+
     def wrap(layer: Any) -> Any:
-        if type(layer).__name__ not in kinds:
+        if type(layer).__name__ not in kinds or layer.name in few:
             return layer
         return tfmot.sparsity.keras.prune_low_magnitude(layer, **settings)
 
@@ -68,15 +78,23 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
         model,
         layers=tuple(layer.layer.name for layer in pruned),
         left=tuple(
-            Left(layer.name, why or "tensorflow-model-optimization does not prune it")
+            Left(layer.name, _FEW_WEIGHTS if type(layer).__name__ in kinds else why or _NEVER)
             for layer in plain.layers
-            if type(layer).__name__ in _WHOLE and type(layer).__name__ not in kinds
+            if type(layer).__name__ in _WHOLE
+            and (type(layer).__name__ not in kinds or layer.name in few)
         ),
         strip=lambda: tfmot.sparsity.keras.strip_pruning(model),
         begin=begin,
         after_update=after_update,
         settled=settled,
     )
+
+
+def _size(layer: Any) -> int:
+    """How many weights a layer's largest array has; 0 for a layer without a kernel."""
+    if type(layer).__name__ not in _WHOLE:
+        return 0
+    return max(int(np.prod(weight.shape)) for weight in layer.weights)
 
 
 def _schedule(config: CompressConfig, library: Any) -> tuple[Any, int]:
