@@ -41,7 +41,9 @@ setuptools.setup(
     ],
     extras_require={
         "benchmarks": ["torch>=2.4"],
+        "edge": ["ai-edge-quantizer>=0.10,<1"],  # the formats aeq_int8, aeq_int4 and aeq_mixed
         "test": [
+            "ai-edge-quantizer>=0.10,<1",
             "hypothesis>=6",
             "mypy>=1.11",
             "pytest>=8",

@@ -14,6 +14,7 @@ from kgraft.errors import KgraftError
 from kgraft.export import check_verified
 from kgraft.grafting import fuse, is_chief, make_strategy
 from kgraft.phases import ALL
+from kgraft.pipeline.compression import check_compression, compress_student
 from kgraft.pipeline.delivery import deliver, make_report
 from kgraft.pipeline.job import fill_banks, open_job
 from kgraft.pipeline.parallel import train_side_by_side
@@ -133,6 +134,7 @@ def run(
         job = dataclasses.replace(job, transfer=without_pixels(job.transfer))
         banks = fill_banks(what_training_needs(job, config, checkpoints), config, watch)
         student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)
+    check_compression(job, student, config)
     try:
         results = train_student(
             job,
@@ -152,7 +154,11 @@ def run(
     if with_others:
         return Unfinished({p.name: bool(checkpoints.finished(p.name)) for p in job.phases}, workdir)
     with checkpoints.lock("results", wait=functools.partial(tell, _WAITING)):
-        delivery = deliver(job, fuse(student), config, workdir=workdir, watch=watch)
+        fused = fuse(student)
+        compressed = compress_student(
+            job, fused, config, banks=banks, checkpoints=checkpoints, watch=watch
+        )
+        delivery = deliver(job, fused, compressed, config, workdir=workdir, watch=watch)
         report = make_report(job, delivery, config, student=student, results=results, watch=watch)
         write_report(report, workdir)
     check_verified(report.verification)

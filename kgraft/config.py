@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from kgraft.checks import above_zero, at_least, check_source, one_of, whole
+from kgraft.compress_config import COMPRESSED_FORMATS, UNCOMPRESSED, CompressConfig
 from kgraft.errors import KgraftError
 from kgraft.phases import ALL, check_phases, check_side_by_side
 
@@ -22,7 +23,10 @@ DECAYS = ("cosine", "constant")
 CACHE_DTYPES = ("float32", "float16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "bfloat16")
-FORMATS = ("saved_model", "float32", "float16", "dynamic", "int8", "int16x8")
+# What any student can be exported as, what needs a compressed one, and ai-edge-quantizer.
+PLAIN_FORMATS = ("saved_model", "float32", "float16", "dynamic", "int8", "int16x8")
+EDGE_FORMATS = ("aeq_int8", "aeq_int4", "aeq_mixed")
+FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS)
 # The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
 ON_CORRUPT = ("skip", "stop")
@@ -214,7 +218,8 @@ class ExportConfig:
 
     Attributes:
         formats: any of `saved_model`, `float32`, `float16`, `dynamic` (int8 weights), `int8`
-            (full-integer), `int16x8` (int16 activations, int8 weights).
+            (full-integer), `int16x8` (int16 activations, int8 weights), `sparse` (of a pruned
+            student), `int8_qat` (full-integer, trained so), `aeq_int8`, `aeq_int4`, `aeq_mixed`.
         preprocess_inside: whether the files take pixels 0..255 and preprocess them themselves.
         dynamic_batch: whether the files take any number of images at once, not one.
         min_agreement: share of images, 0..1, on which a file must name the student's class; None
@@ -261,6 +266,7 @@ class RunConfig:
     data: DataConfig
     student: StudentConfig = StudentConfig()
     train: TrainConfig = TrainConfig()
+    compress: CompressConfig = UNCOMPRESSED
     export: ExportConfig = ExportConfig()
     workdir: str = "kgraft_run"
     resume: bool = False
@@ -270,6 +276,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_phases(self.phases)
         check_side_by_side(self.side_by_side)
+        self.compress.check_run(self.export.formats)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain nested dicts, for the report and for resuming."""
@@ -324,6 +331,7 @@ _SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "student": StudentConfig,
     "train": TrainConfig,
+    "compress": CompressConfig,
     "export": ExportConfig,
 }
 

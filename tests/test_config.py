@@ -37,7 +37,35 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "dataset": "images"}, "--dataset must be tfds:NAME, folder:PATH"),
         ({**NEEDED, "formats": "int4"}, "--formats must be one of saved_model, float32"),
         ({**NEEDED, "formats": "int8,int8"}, "--formats must name each format once"),
-        ({**NEEDED, "formats": "int8_qat"}, "int8, int16x8; got 'int8_qat'"),
+        ({**NEEDED, "formats": "int8_q"}, "int8_qat, aeq_int8, aeq_int4, aeq_mixed; got 'int8_q'"),
+        (
+            {**NEEDED, "formats": "int8_qat"},
+            "--formats=int8_qat needs --compress=quantize; got",
+        ),
+        (
+            {**NEEDED, "formats": "sparse", "compress": "cluster"},
+            "--formats=sparse needs --compress=prune; got --compress=cluster",
+        ),
+        (
+            {**NEEDED, "formats": "int8", "compress": "prune+quantize"},
+            "--compress=prune.quantize trains for the file int8_qat, which is not among "
+            "--formats=int8: add it, or leave quantize out",
+        ),
+        (
+            {**NEEDED, "compress": "prune,quantize"},
+            "--compress must be none, or different ones of prune, cluster, quantize joined by .,",
+        ),
+        ({**NEEDED, "compress": "prune+prune"}, "got 'prune.prune'"),
+        ({**NEEDED, "sparsity": 1.0}, "--sparsity must be a share between 0 and 1, such as 0.5; g"),
+        (
+            {**NEEDED, "sparsity": 0.6, "sparsity_pattern": "2:4"},
+            "--sparsity_pattern=2:4 is a sparsity of 0.5; got --sparsity=0.6",
+        ),
+        ({**NEEDED, "sparsity_pattern": "4:8"}, "--sparsity_pattern must be one of unstructured"),
+        ({**NEEDED, "sparsity_schedule": "linear"}, "--sparsity_schedule must be one of polynom"),
+        ({**NEEDED, "clusters": 2}, "--clusters must be at least 3; got 2"),
+        ({**NEEDED, "compress_steps": 1}, "--compress_steps must be at least 2; got 1"),
+        ({**NEEDED, "compress_rate": 0}, "--compress_rate must be above 0; got 0"),
         ({**NEEDED, "min_agreement": 97}, "--min_agreement must be a share of images from 0 to 1"),
         ({**NEEDED, "target_bytes": 0}, "--target_bytes must be above 0; got 0"),
         ({**NEEDED, "target_bytes": 1.5}, "--target_bytes must be a whole number; got 1.5"),
@@ -67,6 +95,6 @@ def test_settings_as_plain_values():
     config = RunConfig(TeacherConfig("m.keras"), DataConfig("npz:x.npz"))
     settings = config.to_dict()
     assert settings["teacher"]["source"] == "m.keras"
-    stages = {"teacher", "student", "data", "train", "export"}
+    stages = {"teacher", "student", "data", "train", "compress", "export"}
     assert set(settings) == {*stages, "workdir", "resume", "phases", "side_by_side"}
     assert (config.student, config.train) == (StudentConfig(), TrainConfig())

@@ -15,6 +15,7 @@ ORDER = (
     "errors",
     "phases",
     "checks",
+    "compress_config",
     "config",
     "data",
     "graph",
@@ -33,7 +34,7 @@ ORDER = (
 )
 INDEPENDENT = ("data", "graph", "zoo")
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "numpy", "ai_edge_litert")
-LIGHT = ("errors", "phases", "checks", "config", "cli")
+LIGHT = ("errors", "phases", "checks", "compress_config", "config", "cli")
 LONGEST_MODULE = 350
 LONGEST_FUNCTION = 70
 

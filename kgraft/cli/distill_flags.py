@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from kgraft import config
+from kgraft import compress_config, config
 from kgraft.cli.config_flags import Section, define_section, read_section
 
 
@@ -107,6 +107,23 @@ TRAINING = Section(
     },
 )
 
+COMPRESSION = Section(
+    "compression, a third stage",
+    compress_config.CompressConfig,
+    {
+        "compress": "none, or prune, cluster, quantize, or several joined by + such as "
+        "prune+quantize: the fused student is trained on by the same teacher and views",
+        "sparsity": "share of each kernel that pruning turns to zero",
+        "sparsity_schedule": f"{_either(compress_config.SPARSITY_SCHEDULES)}: more and more over "
+        "the first half of the steps, or all at once",
+        "sparsity_pattern": f"which weights: {_either(compress_config.SPARSITY_PATTERNS)}; block "
+        "is for dense layers",
+        "clusters": "how many values clustering leaves to a kernel",
+        "compress_steps": "updates of each technique",
+        "compress_rate": "learning rate of the third stage",
+    },
+)
+
 EXPORT = Section(
     "export",
     config.ExportConfig,
@@ -143,7 +160,7 @@ RUN = Section(
     },
 )
 
-SECTIONS = (TEACHER, STUDENT, IMAGES, TEST_SET, TRAINING, EXPORT, TARGETS, RUN)
+SECTIONS = (TEACHER, STUDENT, IMAGES, TEST_SET, TRAINING, COMPRESSION, EXPORT, TARGETS, RUN)
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -173,6 +190,7 @@ def build_config(flag_values: flags.FlagValues) -> config.RunConfig:
         student=config.StudentConfig(**read_section(STUDENT, flag_values)),
         data=config.DataConfig(**_image_settings(flag_values)),
         train=config.TrainConfig(**read_section(TRAINING, flag_values)),
+        compress=compress_config.CompressConfig(**read_section(COMPRESSION, flag_values)),
         export=config.ExportConfig(
             **read_section(EXPORT, flag_values), **read_section(TARGETS, flag_values)
         ),

@@ -2,6 +2,7 @@
 
 from kgraft.export.convert import float32_bytes
 from kgraft.export.device import microcontroller_notes, phone_commands
+from kgraft.export.edge_quantizer import check_edge_quantizer
 from kgraft.export.guards import check_folder
 from kgraft.export.judge import Demands, Reference, check_verified, with_test
 from kgraft.export.latency import measure_latencies, measure_latency, measure_timings
@@ -47,6 +48,7 @@ __all__ = [
     "TFLiteRunner",
     "Timing",
     "Verification",
+    "check_edge_quantizer",
     "check_folder",
     "check_resolution",
     "check_verified",

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kgraft.compress import QuantizedStudent
 from kgraft.data.preprocess import preprocess
 from kgraft.errors import KgraftError
 from kgraft.export.guards import Shape, image_shape
@@ -19,8 +20,10 @@ from kgraft.export.records import DeviceInput
 from kgraft.graph import set_weights
 
 CALIBRATION_IMAGES = 256
-# Formats whose ranges come from images; no tensor of them is floating-point.
-CALIBRATED = ("int8", "int16x8")
+# Formats whose ranges come from images.
+CALIBRATED = ("int8", "int16x8", "aeq_int8")
+# No tensor of these is floating-point.
+INTEGER = (*CALIBRATED, "int8_qat")
 
 
 def float32_bytes(
@@ -77,14 +80,44 @@ def write_saved_model(
         shape: `(height, width, channels)` of an image.
         takes: what is done inside and how many images it takes; None for nothing and one.
     """
-    takes = takes or DeviceInput()
     copy = _float32_copy(model)
+    _save(copy, [variable.value for variable in copy.variables], folder, shape=shape, takes=takes)
+
+
+def quantized_bytes(
+    student: QuantizedStudent, shape: Shape, takes: DeviceInput | None = None
+) -> bytes:
+    """Converts a student that was trained with int8 emulated to a full-integer `.tflite` file.
+
+    Its ranges are those that it was trained with; no image takes part.
+
+    Args:
+        student: the student.
+        shape: `(height, width, channels)` of an image.
+        takes: how many images the file takes; None for one.
+
+    Returns:
+        The file.
+
+    Raises:
+        KgraftError: the converter refuses it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        variables = list(student.model.variables)
+        _save(student.model, variables, Path(folder), shape=shape, takes=takes)
+        return tflite_bytes(Path(folder), "int8_qat")
+
+
+def _save(
+    model: Any, variables: list[Any], folder: Path, *, shape: Shape, takes: DeviceInput | None
+) -> None:
+    takes = takes or DeviceInput()
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT_NAME: copy(preprocess(image, takes.in_file), training=False)}
+        return {OUTPUT_NAME: model(preprocess(image, takes.in_file), training=False)}
 
     module = tf.Module()
-    module.weights = [variable.value for variable in copy.variables]
+    module.weights = variables
     batch = None if takes.dynamic_batch else 1
     signature = [tf.TensorSpec((batch, *shape), tf.float32, name=INPUT_NAME)]
     module.serve = tf.function(serve, input_signature=signature)
@@ -101,7 +134,9 @@ def tflite_bytes(saved_model: Path, name: str, calibration: np.ndarray | None = 
     has int8 weights, activations, input and output, for devices without floating point; it holds
     the scale and zero point of its input and output, `int8 = round(value / scale) + zero_point`,
     and at most `CALIBRATION_IMAGES` images, spread evenly over those given, fix its ranges.
-    `int16x8` is the same with int16 activations, input and output.
+    `int16x8` is the same with int16 activations, input and output. `int8_qat` is `int8` of a model
+    that emulates it and has its ranges. `sparse` is `float32`, its kernels that have many zeros
+    stored without them.
 
     Args:
         saved_model: folder that `write_saved_model` wrote.
@@ -159,12 +194,27 @@ def _set_int16x8(converter: Any, calibration: np.ndarray | None) -> None:
     converter.inference_output_type = tf.int16
 
 
+def _set_sparse(converter: Any, _: np.ndarray | None) -> None:
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+
+
+def _set_int8_qat(converter: Any, _: np.ndarray | None) -> None:
+    # Ranges come with the model; without images the converter wants the float ops named too.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+
+
 _SETTINGS: dict[str, Callable[[Any, np.ndarray | None], None]] = {
     "float32": _set_float32,
     "float16": _set_float16,
     "dynamic": _set_dynamic,
     "int8": _set_int8,
     "int16x8": _set_int16x8,
+    "sparse": _set_sparse,
+    "int8_qat": _set_int8_qat,
 }
 
 
@@ -185,14 +235,18 @@ def _float32_copy(model: keras.Model) -> keras.Model:
 
 
 def _feed(images: np.ndarray) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
-    count = min(len(images), CALIBRATION_IMAGES)
-    chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
+    chosen = spread(images, CALIBRATION_IMAGES)
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
-        for position in chosen:
-            yield {INPUT_NAME: np.asarray(images[position : position + 1], np.float32)}
+        for image in chosen:
+            yield {INPUT_NAME: np.asarray(image[None], np.float32)}
 
     return batches
+
+
+def spread(images: np.ndarray, count: int) -> np.ndarray:
+    """Returns at most `count` images, spread evenly over those given."""
+    return images[np.linspace(0, len(images) - 1, min(len(images), count)).round().astype(int)]
 
 
 def _reason(error: Exception) -> str:

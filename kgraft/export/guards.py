@@ -7,9 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kgraft.compress import QuantizedStudent
 from kgraft.config import FORMATS
 from kgraft.errors import KgraftError
 from kgraft.export.names import EXPORTED_NAMES, MARKS
+from kgraft.export.records import DeviceInput
 
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -81,6 +83,43 @@ def check_calibration(name: str, calibration: np.ndarray | None) -> None:
         )
     if not np.isfinite(calibration).all():
         raise KgraftError("calibration images must be finite; got NaN or infinity")
+
+
+def check_compressed(
+    formats: Sequence[str],
+    model: keras.Model,
+    quantized: QuantizedStudent | None,
+    takes: DeviceInput,
+) -> None:
+    """Checks that the formats of compressed students have one.
+
+    Args:
+        formats: names of formats.
+        model: the Keras student.
+        quantized: the student trained with int8 emulated; None for none.
+        takes: what the files take.
+
+    Raises:
+        KgraftError: `int8_qat` is asked for without a quantised student, or with preprocessing
+            inside, which it was not trained with.
+        KgraftError: `sparse` is asked for of a student without zeros.
+    """
+    if "int8_qat" in formats and quantized is None:
+        raise KgraftError(
+            "the int8_qat file needs a student trained with int8 emulated; got none: distill with "
+            "--compress=quantize or drop int8_qat"
+        )
+    if "int8_qat" in formats and takes.in_file != "none":
+        raise KgraftError(
+            "the int8_qat file takes what the student was trained on, preprocessed images; got "
+            "--preprocess_inside: leave it out or drop int8_qat"
+        )
+    kernels = [np.asarray(weight) for weight in model.weights if len(weight.shape) > 1]
+    if "sparse" in formats and all(kernel.all() for kernel in kernels):
+        raise KgraftError(
+            "the sparse file needs a pruned student; this one's kernels have no zero: distill with "
+            "--compress=prune or drop sparse"
+        )
 
 
 def check_labels(labels: Sequence[str] | None, classes: int) -> None:

@@ -18,7 +18,7 @@ from kgraft.export.runner import dequantize, quantize
 # Rounding is off by half a step at most; the step's other half is for the scales' own rounding. Of
 # int64 biases a step is less than what float32 can tell apart.
 _FLOAT32_SHARE = 2.0**-22
-_CASTS = ("DEQUANTIZE", "QUANTIZE")
+_CASTS = ("DEQUANTIZE", "QUANTIZE", "DENSIFY")
 _FLOAT16_SHARE = 2.0**-10
 _FLOAT16_LEAST = 2.0**-23
 # A layer that says nothing but noise still has a finite ratio.
@@ -149,6 +149,9 @@ class _Watched:
         self.ops = [op for op in ops if op.op not in _CASTS]
         self._details = {d["index"]: d for d in self._interpreter.get_tensor_details()}
         self._input = self._interpreter.get_input_details()[0]
+        if any(op.op == "DENSIFY" for op in ops):
+            # Kernels stored without their zeros are whole once an op has made them so.
+            self.run(np.zeros(self._input["shape"][1:], np.float32))
 
     def run(self, image: np.ndarray) -> None:
         with _runs():
@@ -168,10 +171,12 @@ class _Watched:
 
     def constant(self, tensor: int) -> _Constant | None:
         """Reads weights, no shapes or axes; those in float16 come through an op that widens."""
-        maker = self._made_by.get(tensor)
+        maker, holder = self._made_by.get(tensor), tensor
         if maker is not None and maker.op in _CASTS:
-            tensor = maker.inputs[0]
-        if tensor not in self._constants:
+            holder = maker.inputs[0]
+            # What a sparse tensor itself reads as are its numbers other than zero, in a row.
+            tensor = tensor if maker.op == "DENSIFY" else holder
+        if holder not in self._constants:
             return None
         stored = self._interpreter.get_tensor(tensor)
         if stored.dtype == np.float16:

@@ -7,10 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kgraft.compress import QuantizedStudent
 from kgraft.config import DEFAULT_FORMATS
 from kgraft.errors import KgraftError
 from kgraft.export import guards
-from kgraft.export.convert import CALIBRATED, tflite_bytes, write_saved_model
+from kgraft.export.convert import CALIBRATED, quantized_bytes, tflite_bytes, write_saved_model
+from kgraft.export.edge_quantizer import RECIPES, check_edge_quantizer, edge_quantized
 from kgraft.export.metadata import label_lines, with_metadata
 from kgraft.export.names import FILE_NAMES, LABELS_NAME, SAVED_MODEL
 from kgraft.export.package import write_preprocess, write_sums
@@ -26,6 +28,7 @@ def export_student(
     calibration: np.ndarray | None = None,
     labels: Sequence[str] | None = None,
     takes: DeviceInput | None = None,
+    quantized: QuantizedStudent | None = None,
 ) -> tuple[ExportedFile, ...]:
     """Writes a student for the device, as one folder that is whole or not there.
 
@@ -44,6 +47,7 @@ def export_student(
             `int8` and `int16x8` and to fix a size that the model leaves open.
         labels: class names in the order of the logits; None where they are not known.
         takes: what the files take; None for one preprocessed image of the right size.
+        quantized: the student trained with int8 emulated, for `int8_qat`.
 
     Returns:
         What was written, in the order of `formats`.
@@ -51,6 +55,8 @@ def export_student(
     Raises:
         KgraftError: a format is unknown or given twice.
         KgraftError: the model is not one image to one vector of logits, or its size is open.
+        KgraftError: a format needs a compressed student, and this one is not.
+        KgraftError: a format needs ai-edge-quantizer, which is not installed.
         KgraftError: the calibration images are missing, not finite or of another shape.
         KgraftError: the labels do not match the logits.
         KgraftError: the model has an op that the device's built-in ops do not cover.
@@ -62,6 +68,10 @@ def export_student(
     for name in CALIBRATED:
         if name in formats:
             guards.check_calibration(name, calibration)
+    guards.check_compressed(formats, model, quantized, takes)
+    for name in RECIPES:
+        if name in formats:
+            check_edge_quantizer(name)
     guards.check_labels(labels, model.outputs[0].shape[-1])
     guards.check_folder(folder)
     guards.make_parent(folder)
@@ -70,7 +80,13 @@ def export_student(
             write_saved_model(model, aside / SAVED_MODEL, shape, takes)
         for name in formats:
             if name != SAVED_MODEL:
-                data = _convert(model, aside / SAVED_MODEL, name, calibration)
+                if name == "int8_qat" and quantized is not None:
+                    data = quantized_bytes(quantized, shape, takes)
+                elif name in RECIPES:
+                    float32 = _convert(model, aside / SAVED_MODEL, "float32", None)
+                    data = edge_quantized(float32, name, calibration)
+                else:
+                    data = _convert(model, aside / SAVED_MODEL, name, calibration)
                 data = with_metadata(data, shape, takes, labels)
                 (aside / FILE_NAMES[name]).write_bytes(data)
         if SAVED_MODEL not in formats:

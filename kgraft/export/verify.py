@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kgraft.compress import QuantizedStudent
 from kgraft.errors import KgraftError
-from kgraft.export.convert import CALIBRATED, float32_bytes, one_to_one
+from kgraft.export.convert import INTEGER, float32_bytes, one_to_one
 from kgraft.export.flatbuffer import TFLiteContents, read_contents
 from kgraft.export.judge import Demands, Reference, judge
 from kgraft.export.layers import Layers
@@ -26,9 +27,14 @@ TOLERANCES = {
     "dynamic": 0.25,
     "int8": 0.25,
     "int16x8": 0.25,
+    "sparse": 1e-4,
+    "int8_qat": 0.25,
+    "aeq_int8": 0.25,
+    "aeq_int4": 0.5,
+    "aeq_mixed": 0.5,
 }
 # Formats whose layers make noise of their own.
-QUANTIZED = ("dynamic", *CALIBRATED)
+QUANTIZED = ("dynamic", *INTEGER, "aeq_int4", "aeq_mixed")
 
 # What TensorFlow raises of a SavedModel that is not whole or takes something else.
 _FAILURES = (OSError, KeyError, TypeError, ValueError, tf.errors.OpError)
@@ -48,6 +54,7 @@ def verify_exports(
     takes: DeviceInput | None = None,
     given: np.ndarray | None = None,
     min_agreement: float | None = None,
+    quantized: QuantizedStudent | None = None,
     threads: int = 1,
 ) -> tuple[Verification, ...]:
     """Compares each exported file with the Keras student on the same images.
@@ -59,6 +66,8 @@ def verify_exports(
         takes: what the files take; None for what `export_student` takes None for.
         given: the same images as the files take them, where that is something else.
         min_agreement: share of images, 0..1, on which a file must name the student's class.
+        quantized: the student trained with int8 emulated. An `int8_qat` file answers for the Keras
+            student like every other, but its layers are held against its own weights.
         threads: how many images run side by side.
 
     Returns:
@@ -70,14 +79,16 @@ def verify_exports(
     """
     takes, given = takes or DeviceInput(), images if given is None else given
     logits = keras_logits(model, images)
-    compared = any(file.format != SAVED_MODEL for file in files)
-    float32 = float32_bytes(model, given.shape[1:], takes) if compared else None
-    reference = Reference(logits, given, float32)
+    float32 = {
+        name: float32_bytes(other, given.shape[1:], takes)
+        for name, other in _compared_with(files, model, quantized).items()
+    }
     found = []
     for file in files:
+        reference = Reference(logits, given, float32.get(file.format, float32.get("")))
         demands = Demands(
             TOLERANCES[file.format],
-            integer=file.format in CALIBRATED,
+            integer=file.format in INTEGER,
             noise=file.format in QUANTIZED,
             dynamic_batch=takes.dynamic_batch,
             min_agreement=min_agreement,
@@ -85,6 +96,15 @@ def verify_exports(
         verify = verify_saved_model if file.format == SAVED_MODEL else verify_tflite
         found.append(verify(file.path, reference, demands, threads=threads))
     return tuple(found)
+
+
+def _compared_with(
+    files: Sequence[ExportedFile], model: keras.Model, quantized: QuantizedStudent | None
+) -> dict[str, keras.Model]:
+    """The models whose weights the files hold, by format; under an empty name for all others."""
+    formats = {file.format for file in files} - {SAVED_MODEL}
+    own = {"int8_qat": quantized.floats} if quantized and "int8_qat" in formats else {}
+    return own | ({"": model} if formats - own.keys() else {})
 
 
 def verify_tflite(

@@ -62,10 +62,22 @@ def save_block_weights(path: Path, student: Student, blocks: Sequence[int]) -> N
         student: one block for each of the teacher's.
         blocks: numbers of the blocks; kept ones have nothing to write.
     """
+    _write_npz(path, {name: v.numpy() for name, v in _named(student, blocks).items()})
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing_aside(path) as aside, open(aside, "wb") as file:
-        np.savez(file, **{name: v.numpy() for name, v in _named(student, blocks).items()})
+        np.savez(file, **arrays)  # type: ignore[arg-type]
         _flush(file)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise KgraftError(f"cannot read the checkpoint {path}: {error}") from None
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -102,12 +114,7 @@ def load_block_weights(path: Path, student: Student, blocks: Sequence[int]) -> N
         KgraftError: the file cannot be read.
         KgraftError: it holds other variables, or of other shapes, than these blocks have.
     """
-    variables = _named(student, blocks)
-    try:
-        with np.load(path) as file:
-            weights = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise KgraftError(f"cannot read the checkpoint {path}: {error}") from None
+    variables, weights = _named(student, blocks), _read_npz(path)
     for name in sorted(variables.keys() | weights.keys()):
         expected = tuple(variables[name].shape) if name in variables else None
         found = weights[name].shape if name in weights else None
@@ -115,6 +122,20 @@ def load_block_weights(path: Path, student: Student, blocks: Sequence[int]) -> N
             raise KgraftError(f"{path}: {name} should be {expected} for this student; got {found}")
     for name, variable in variables.items():
         variable.assign(weights[name])
+
+
+def read_arrays(folder: Path, name: str) -> list[np.ndarray]:
+    """Reads what `Checkpoints.save_arrays` wrote.
+
+    Args:
+        folder: the checkpoint folder.
+        name: of a phase that is finished.
+
+    Raises:
+        KgraftError: the file cannot be read.
+    """
+    weights = _read_npz(result_path(folder, name).with_suffix(".npz"))
+    return [weights[key] for key in sorted(weights)]
 
 
 class Checkpoints:
@@ -234,6 +255,32 @@ class Checkpoints:
         weights = result_path(self._folder, phase).with_suffix(".npz")
         load_block_weights(weights, student, record["blocks"])
 
+    def save_arrays(self, name: str, arrays: Sequence[np.ndarray], result: PhaseResult) -> None:
+        """Writes the result of a phase that trained something else than student blocks.
+
+        Args:
+            name: what `finished` and `arrays` find it by.
+            arrays: its weights.
+            result: what it did.
+        """
+        if not self._writes:
+            return
+        self.claim()
+        path = result_path(self._folder, name)
+        _write_npz(path.with_suffix(".npz"), {f"{i:05}": a for i, a in enumerate(arrays)})
+        self._write_record(path, name, result.blocks, dataclasses.asdict(result))
+
+    def arrays(self, name: str) -> list[np.ndarray]:
+        """Reads what `save_arrays` wrote.
+
+        Args:
+            name: of a phase that is finished.
+
+        Raises:
+            KgraftError: the file cannot be read.
+        """
+        return read_arrays(self._folder, name)
+
     def _save(
         self, name: str, student: Student, blocks: Sequence[int], result: dict[str, Any] | None
     ) -> None:
@@ -242,6 +289,11 @@ class Checkpoints:
         self.claim()
         path = result_path(self._folder, name)
         save_block_weights(path.with_suffix(".npz"), student, blocks)
+        self._write_record(path, name, blocks, result)
+
+    def _write_record(
+        self, path: Path, name: str, blocks: Sequence[int], result: dict[str, Any] | None
+    ) -> None:
         # The result comes last: a run killed before it does the phase again.
         values = (name, list(blocks), result)
         _write_json(path, dict(zip(_RECORD, values, strict=True)))

@@ -5,7 +5,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from kgraft.errors import KgraftError
 from kgraft.grafting.batches import Batches
 from kgraft.grafting.progress import OnProgress, Progress
 from kgraft.grafting.schedule import Phase
-from kgraft.grafting.step import Meter, Trainer
 
 _MEASUREMENTS = 8
 # Steps per compiled call are chosen for about this long, to keep the progress line alive.
@@ -37,6 +36,26 @@ class Measured:
     weights: list[np.ndarray]
 
 
+class Updates(Protocol):
+    """What trains."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train."""
+
+    def __call__(self, batches: Batches) -> np.ndarray:
+        """Does one update per row and returns their losses, `[steps]`."""
+
+
+class Measures(Protocol):
+    """What measures; `compile_seconds` is the time that tracing took."""
+
+    compile_seconds: float
+
+    def __call__(self) -> tuple[float, float]:
+        """Returns held-out loss and agreement."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PhaseLoop:
     """Trains a phase in a few calls of compiled steps.
@@ -51,8 +70,8 @@ class PhaseLoop:
     """
 
     phase: Phase
-    trainer: Trainer
-    meter: Meter
+    trainer: Updates
+    meter: Measures
     variables: list[Any]
     pace: "Pace"
     on_progress: OnProgress | None
@@ -102,10 +121,15 @@ class PhaseLoop:
 
     def _not_finite(self, what: str, value: float, step: int) -> KgraftError:
         phase, suffix = self.phase, "_two" if self.phase.stage == 2 else ""
-        return KgraftError(
-            f"phase {phase.name}: the {what} became {value} at step {step} of {phase.steps}; "
+        lower = (
             f"lower --block_rate{suffix} (now {phase.block_rate:g}) and "
             f"--adapter_rate{suffix} (now {phase.adapter_rate:g})"
+        )
+        if phase.stage == 3:
+            lower = f"lower --compress_rate (now {phase.block_rate:g})"
+        return KgraftError(
+            f"phase {phase.name}: the {what} became {value} at step {step} of {phase.steps}; "
+            f"{lower}"
         )
 
     def _report(self, step: int, losses: np.ndarray, measured: Measured | None = None) -> None:

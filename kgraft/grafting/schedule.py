@@ -15,14 +15,14 @@ class Phase:
     """One piece of training.
 
     Attributes:
-        name: `one/block3` or `two/blocks3-4`, unique within a schedule.
+        name: `one/block3`, `two/blocks3-4` or `three/prune`, unique within a schedule.
         start, stop: the span, blocks `start` up to and without `stop`.
         steps: updates; 0 measures and trains nothing.
         block_rate, adapter_rate: learning rates of the blocks and of their adapters.
         batch: views per update, over all replicas.
         optimizer: `adam` or `sgd`.
         decay: `cosine` or `constant`.
-        stage: 1 for single blocks, 2 for growing spans.
+        stage: 1 for single blocks, 2 for growing spans, 3 for compressing the fused student.
     """
 
     name: str

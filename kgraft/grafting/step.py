@@ -17,8 +17,8 @@ from kgraft.grafting.span import Objective, Rows, adapter_variables, block_varia
 
 # The paper's rates were chosen with this one; Keras's own is ten times as large, and the
 # gradients of normalised logits are small.
-_ADAM_EPSILON = 1e-8
-_SGD_MOMENTUM = 0.9
+ADAM_EPSILON = 1e-8
+SGD_MOMENTUM = 0.9
 
 _Step = Callable[[tf.Tensor, tf.Tensor, Rows], tf.Tensor]
 
@@ -59,8 +59,8 @@ def make_optimizer(phase: Phase, rate: float) -> keras.optimizers.Optimizer:
     """
     schedule = rate if phase.decay == "constant" else _warm_cosine(phase, rate)
     if phase.optimizer == "adam":
-        return FusedAdam(schedule, epsilon=_ADAM_EPSILON)
-    return keras.optimizers.SGD(schedule, momentum=_SGD_MOMENTUM, nesterov=True)
+        return FusedAdam(schedule, epsilon=ADAM_EPSILON)
+    return keras.optimizers.SGD(schedule, momentum=SGD_MOMENTUM, nesterov=True)
 
 
 def rate_at(phase: Phase, rate: float, step: int) -> float:

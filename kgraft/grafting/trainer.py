@@ -3,6 +3,7 @@
 import dataclasses
 import time
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -127,11 +128,13 @@ def train_phase(
             pace=Pace(_STEPS_PER_WORKERS_CALL if has_several_workers(strategy) else None),
             on_progress=on_progress,
         )
-        measured = list(loop.measurements(_batches(loop, len(bank), replicas, seed), losses))
-    kept = min(measured, key=lambda m: m.loss) if select == "heldout" else measured[-1]
+        steps = phase.steps if loop.trainer.trains else 0
+        order = training_order(phase, len(bank), steps=steps, replicas=replicas, seed=seed)
+        measured = list(loop.measurements(order, losses))
+    kept = keep(measured, select)
     # Also without a change: it puts replicas with statistics of their own back in step.
     _restore(loop.variables, kept.weights)
-    result = _result(phase, losses, measured[0], kept)
+    result = phase_result(phase, losses, measured[0], kept)
     return dataclasses.replace(
         result,
         seconds=time.monotonic() - began,
@@ -166,18 +169,46 @@ def _restore(variables: list[Any], weights: list[np.ndarray]) -> None:
         variable.assign(value)
 
 
-def _batches(loop: PhaseLoop, views: int, replicas: int, seed: int) -> Batches:
-    phase = loop.phase
+def keep(measured: Sequence[Measured], select: str) -> Measured:
+    """Chooses the weights that are kept of a phase.
+
+    Args:
+        measured: the measurements in order.
+        select: `heldout` for the lowest held-out loss, `last` for the last.
+    """
+    return min(measured, key=lambda m: m.loss) if select == "heldout" else measured[-1]
+
+
+def training_order(phase: Phase, views: int, *, steps: int, replicas: int, seed: int) -> Batches:
+    """Makes the batches of a phase, the same for one seed wherever it is trained.
+
+    Args:
+        phase: its name and batch.
+        views: how many views there are.
+        steps: how many updates.
+        replicas: how many share each batch.
+        seed: of the run.
+    """
     return shuffled_batches(
         views,
         batch=phase.batch,
-        steps=phase.steps if loop.trainer.trains else 0,
+        steps=steps,
         replicas=replicas,
         seed=(seed, _ORDER_PURPOSE, zlib.crc32(phase.name.encode())),
     )
 
 
-def _result(phase: Phase, losses: list[float], start: Measured, kept: Measured) -> PhaseResult:
+def phase_result(
+    phase: Phase, losses: Sequence[float], start: Measured, kept: Measured
+) -> PhaseResult:
+    """Says what a phase did, but for the time it took.
+
+    Args:
+        phase: the phase.
+        losses: of each update.
+        start: measured before the first.
+        kept: what belongs to the weights kept.
+    """
     return PhaseResult(
         name=phase.name,
         blocks=phase.blocks,

@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 
+from kgraft.compress import Compressed
 from kgraft.config import ExportConfig, RunConfig
 from kgraft.export import DeviceInput, ExportedFile, Verification
 from kgraft.grafting import FusedStudent, PhaseResult
-from kgraft.graph import as_model
+from kgraft.graph import Graph, as_model, trace_model
 from kgraft.pipeline.evaluation import (
     export_logits,
     graph_logits,
@@ -17,6 +18,7 @@ from kgraft.pipeline.evaluation import (
     model_rows,
     report_batches,
     usable_files,
+    with_zipped,
 )
 from kgraft.pipeline.exporting import device_input, export_folder, export_verified
 from kgraft.pipeline.job import Job
@@ -42,8 +44,9 @@ class Delivery:
     """What was handed over.
 
     Attributes:
-        model: the Keras student.
-        fused: the same as a graph, with what could not be folded.
+        model: the Keras student, compressed where that was asked for.
+        fused: the student before that as a graph, with what could not be folded.
+        compressed: what compressing did.
         files: the exported files.
         takes: what they take.
         verifications: each file against the Keras student, on held-out views.
@@ -51,19 +54,27 @@ class Delivery:
 
     model: keras.Model
     fused: FusedStudent
+    compressed: Compressed
     files: tuple[ExportedFile, ...]
     takes: DeviceInput
     verifications: tuple[Verification, ...]
 
 
 def deliver(
-    job: Job, fused: FusedStudent, config: RunConfig, *, workdir: pathlib.Path, watch: Stopwatch
+    job: Job,
+    fused: FusedStudent,
+    compressed: Compressed,
+    config: RunConfig,
+    *,
+    workdir: pathlib.Path,
+    watch: Stopwatch,
 ) -> Delivery:
     """Writes the student in every format and verifies each file.
 
     Args:
         job: the input of the run.
         fused: the fused student.
+        compressed: the same, compressed where that was asked for.
         config: the settings.
         workdir: where the files go.
         watch: times the parts.
@@ -71,7 +82,7 @@ def deliver(
     Raises:
         KgraftError: a format cannot be written.
     """
-    model = as_model(fused.graph, name="student")
+    model = compressed.model
     save_model(model, workdir / STUDENT)
     takes = device_input(config.export, job.teacher.preprocess, job.transfer.resize)
     files, verifications = export_verified(
@@ -82,8 +93,9 @@ def deliver(
         names=job.names,
         folder=export_folder(workdir),
         watch=watch,
+        quantized=compressed.quantized,
     )
-    return Delivery(model, fused, files, takes, verifications)
+    return Delivery(model, fused, compressed, files, takes, verifications)
 
 
 def make_report(
@@ -116,7 +128,11 @@ def make_report(
     rows, verifications = _measure(job, delivery, skipped, config.export, watch=watch)
     return RunReport(
         models=rows,
-        phases=tuple(PhaseRecord(**dataclasses.asdict(result)) for result in results),
+        phases=tuple(
+            PhaseRecord(**dataclasses.asdict(result))
+            for result in (*results, *delivery.compressed.results)
+        ),
+        compression=delivery.compressed.outcomes,
         transfer={
             "images": len(job.transfer.images.ids),
             "sha256": job.transfer.images.sha256,
@@ -154,7 +170,7 @@ def _measure(
     *,
     watch: Stopwatch,
 ) -> tuple[tuple[ModelRow, ...], tuple[Verification, ...]]:
-    graphs = {"teacher": job.chain.graph, "student": delivery.fused.graph}
+    graphs = _graphs(job, delivery)
     usable = usable_files(delivery.files, delivery.verifications)
     with watch.part("evaluation", f"evaluating on {_evaluated_on(job)}"):
         judged = judge(
@@ -165,15 +181,22 @@ def _measure(
             present=present_classes(job.test, job.names),
         )
     with watch.part("latency", "measuring milliseconds"):
-        models = {
-            "teacher": as_model(job.chain.graph, name="teacher"),
-            "student": delivery.model,
-        }
+        models = {name: as_model(graph, name=name) for name, graph in graphs.items()}
         measured = measure_files(models, usable, skipped)
     verifications = delivery.verifications
     if job.test is not None:
         verifications = with_test_set(verifications, judged, config.min_agreement)
-    return model_rows(graphs, delivery.files, judged, measured), verifications
+    rows = model_rows(graphs, delivery.files, judged, measured)
+    return with_zipped(rows, usable) if delivery.compressed.outcomes else rows, verifications
+
+
+def _graphs(job: Job, delivery: Delivery) -> dict[str, Graph]:
+    """The models of the table; the student before it was pruned or clustered is one of its own."""
+    graphs = {"teacher": job.chain.graph, "student": delivery.fused.graph}
+    if {found.technique for found in delivery.compressed.outcomes} - {"quantize"}:
+        graphs["fused"] = graphs["student"]
+        graphs["student"] = trace_model(delivery.model)
+    return graphs
 
 
 def _evaluated_on(job: Job) -> str:

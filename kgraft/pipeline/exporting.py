@@ -5,6 +5,7 @@ import pathlib
 import keras
 import numpy as np
 
+from kgraft.compress import QuantizedStudent
 from kgraft.config import ExportConfig
 from kgraft.data.preprocess import preprocess
 from kgraft.export import (
@@ -48,6 +49,7 @@ def export_verified(
     names: tuple[str, ...] | None,
     folder: pathlib.Path,
     watch: Stopwatch,
+    quantized: QuantizedStudent | None = None,
 ) -> tuple[tuple[ExportedFile, ...], tuple[Verification, ...]]:
     """Writes a student in every format, calibrated on training views, and verifies each file.
 
@@ -59,6 +61,7 @@ def export_verified(
         names: names of the logits, or None.
         folder: the export folder, replaced as a whole.
         watch: times the parts.
+        quantized: the student trained with int8 emulated, for `int8_qat`.
 
     Returns:
         The files and what was found of each.
@@ -74,6 +77,7 @@ def export_verified(
             calibration=_inputs(transfer.views, _CALIBRATION_IMAGES, takes.before_file),
             labels=names,
             takes=takes,
+            quantized=quantized,
         )
     with watch.part("verification", f"verifying {len(files)} exported files"):
         verifications = verify_exports(
@@ -83,6 +87,7 @@ def export_verified(
             takes=takes,
             given=_inputs(transfer.heldout, _VERIFIED_IMAGES, takes.before_file),
             min_agreement=config.min_agreement,
+            quantized=quantized,
         )
     return files, verifications
 

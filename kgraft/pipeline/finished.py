@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kgraft.compress_config import UNCOMPRESSED, CompressConfig
 from kgraft.config import DataConfig
 from kgraft.data.preprocess import normalization
 from kgraft.errors import KgraftError
@@ -26,12 +27,14 @@ class FinishedRun:
         data: the settings of its images, with what `auto` came to.
         preprocess: name of what turns pixels into the student's input.
         sha256: hash of the list of its transfer images.
+        compress: how the student was compressed.
     """
 
     model: keras.Model
     data: DataConfig
     preprocess: str
     sha256: str
+    compress: CompressConfig = UNCOMPRESSED
 
 
 def read_finished(workdir: pathlib.Path) -> FinishedRun:
@@ -58,11 +61,13 @@ def read_finished(workdir: pathlib.Path) -> FinishedRun:
         data = DataConfig(**report["flags"]["data"])
         preprocess, sha256 = report["flags"]["teacher"]["preprocess"], drawn["sha256"]
         normalization(preprocess)
+        compress = CompressConfig(**report["flags"].get("compress", {}))
     except (KeyError, TypeError) as error:
         raise KgraftError(
             f"{workdir / JSON_NAME} is not of this version of kgraft: {error}"
         ) from error
-    return FinishedRun(_load(workdir / STUDENT), _with_labels(data, workdir), preprocess, sha256)
+    data = _with_labels(data, workdir)
+    return FinishedRun(_load(workdir / STUDENT), data, preprocess, sha256, compress)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

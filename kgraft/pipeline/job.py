@@ -86,7 +86,10 @@ def open_job(config: RunConfig, watch: Stopwatch, model: keras.Model | None = No
             check_own(teacher.chain, own)
         graph = teacher.chain.graph
         recipes = assign_recipes(
-            config.student.graft, config.student.source, len(teacher.chain.blocks)
+            config.student.graft,
+            config.student.source,
+            len(teacher.chain.blocks),
+            keep_all=bool(config.compress.techniques),
         )
         grafted = [index for index, recipe in enumerate(recipes) if recipe.kind != "keep"]
         phases = graft_schedule(grafted, config.train)

@@ -17,7 +17,12 @@ def plan_phases(config: RunConfig) -> tuple[Span, ...]:
     """
     cuts = config.teacher.cuts
     blocks = cuts if isinstance(cuts, int) else len(cuts) + 1
-    recipes = assign_recipes(config.student.graft, config.student.source, blocks)
+    recipes = assign_recipes(
+        config.student.graft,
+        config.student.source,
+        blocks,
+        keep_all=bool(config.compress.techniques),
+    )
     grafted = [index for index, recipe in enumerate(recipes) if recipe.kind != "keep"]
     spans = list_spans(grafted, config.train.order)
     choose_phases(config.phases, [span.name for span in spans])

@@ -3,9 +3,11 @@
 import dataclasses
 import pathlib
 
+from kgraft.compress import QuantizedStudent
 from kgraft.errors import KgraftError
 from kgraft.export import DeviceInput, ExportedFile, Verification, check_folder
 from kgraft.graph import Graph, trace_model
+from kgraft.pipeline.compression import read_quantized
 from kgraft.pipeline.evaluation import (
     export_logits,
     graph_logits,
@@ -48,6 +50,7 @@ class _Work:
     transfer: Transfer
     test: TestSet | None
     names: tuple[str, ...] | None
+    quantized: QuantizedStudent | None
 
 
 def export_again(config: ReexportConfig, watch: Stopwatch) -> tuple[RunReport, pathlib.Path]:
@@ -79,6 +82,7 @@ def export_again(config: ReexportConfig, watch: Stopwatch) -> tuple[RunReport, p
         names=work.names,
         folder=folder,
         watch=watch,
+        quantized=work.quantized,
     )
     skipped: list[Skipped] = []
     usable = usable_files(files, verifications)
@@ -106,6 +110,9 @@ def _open(config: ReexportConfig, workdir: pathlib.Path, watch: Stopwatch) -> _W
     with watch.part("student", f"opening the finished run in {workdir}"):
         run = read_finished(workdir)
         graph = trace_model(run.model)
+        run.compress.check_formats(config.export.formats)
+        wanted = "int8_qat" in config.export.formats
+        quantized = read_quantized(run.model, run.compress, workdir) if wanted else None
     data = dataclasses.replace(run.data, **config.moved())
     with watch.part("data", f"drawing its transfer images from {data.dataset}"):
         test = open_test_set(data, graph)
@@ -115,7 +122,7 @@ def _open(config: ReexportConfig, workdir: pathlib.Path, watch: Stopwatch) -> _W
         names = class_names(data, transfer.images, test, classes)
         if test is not None:
             check_test_set(test, transfer.size, names, classes=classes)
-    return _Work(run, graph, without_pixels(transfer), test, names)
+    return _Work(run, graph, without_pixels(transfer), test, names, quantized)
 
 
 def _check_same(run: FinishedRun, transfer: Transfer, dataset: str, workdir: pathlib.Path) -> None:

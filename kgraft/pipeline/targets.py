@@ -80,7 +80,9 @@ def target_lines(found: Mapping[str, tuple[int, float]], config: ExportConfig) -
 
 
 def _formats(config: ExportConfig) -> list[str]:
-    return [name for name in config.formats if name != "saved_model"]
+    # An untrained student has neither zeros nor ranges; int8 comes to the same as int8_qat.
+    named = ["int8" if name == "int8_qat" else name for name in config.formats]
+    return [name for name in dict.fromkeys(named) if name not in ("saved_model", "sparse")]
 
 
 def _figures(job: Job, config: RunConfig) -> dict[str, tuple[int, float]]:

@@ -26,7 +26,8 @@ from kgraft.grafting import (
     tell_all,
 )
 from kgraft.grafting.checkpoints import START
-from kgraft.phases import choose_phases
+from kgraft.phases import ALL, choose_phases
+from kgraft.pipeline.compression import compression_left
 from kgraft.pipeline.job import Banks, Job, make_blocks
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.workdir import CHECKPOINTS
@@ -104,7 +105,8 @@ def phases_left(job: Job, config: RunConfig, checkpoints: Checkpoints) -> tuple[
 
 def what_training_needs(job: Job, config: RunConfig, checkpoints: Checkpoints) -> Job:
     """Returns a job for the banks: itself, or with few views where nothing is left to train."""
-    if not checkpoints.has_start() or phases_left(job, config, checkpoints):
+    later = config.phases == ALL and compression_left(config, checkpoints)
+    if not checkpoints.has_start() or phases_left(job, config, checkpoints) or later:
         return job
     transfer = job.transfer
     few = dataclasses.replace(

@@ -21,6 +21,7 @@ def to_markdown(report: RunReport) -> str:
     sections = (
         _models(report),
         _phases(report),
+        _compression(report),
         exports_section(report.verification),
         _left_out(report),
         section("Transfer images", _facts(report.transfer)),
@@ -75,6 +76,22 @@ def _phase_cells(phase: PhaseRecord) -> tuple[str, ...]:
         _range(phase.heldout_loss_start, phase.heldout_loss_end),
         _range(phase.heldout_agreement_start, phase.heldout_agreement_end, percent=True),
     )
+
+
+def _compression(report: RunReport) -> str:
+    if not report.compression:
+        return ""
+    headings = ("technique", "layers", "zeros in their kernels %", "most values in a kernel")
+    rows = [
+        (found.technique, str(found.layers), f"{100 * found.sparsity:.2f}", shown(found.distinct))
+        for found in report.compression
+    ]
+    left = [
+        f"- {found.technique} leaves `{layer.name}` alone: {layer.why}"
+        for found in report.compression
+        for layer in found.left
+    ]
+    return section("Compression", table(headings, rows), "\n".join(left))
 
 
 def _left_out(report: RunReport) -> str:

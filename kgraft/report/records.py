@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from kgraft.compress import TechniqueOutcome
 from kgraft.export import Verification
 
 SCHEMA = 1
@@ -14,7 +15,8 @@ class ModelRow:
     """One model in the report's table; None where a figure is not known.
 
     Attributes:
-        name: `teacher`, `student`, or the name of an exported file.
+        name: `teacher`, `student`, `fused` (the student before pruning and clustering), or the name
+            of an exported file.
         accuracy: share of test images classified rightly, 0..1.
         agreement: share of images on which the largest logit is the teacher's, 0..1.
         parameters: weights, those of the BatchNorms' statistics not counted.
@@ -23,6 +25,7 @@ class ModelRow:
         latency_ms: median milliseconds for one image in LiteRT on one thread.
         accuracy_among: where the test set has fewer classes than the model logits, the accuracy
             when only the logits of those classes count, 0..1.
+        gzip_bytes: size of the file when gzip has compressed it.
     """
 
     name: str
@@ -33,6 +36,7 @@ class ModelRow:
     bytes: int | None = None
     latency_ms: float | None = None
     accuracy_among: float | None = None
+    gzip_bytes: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,7 @@ class PhaseRecord:
     """One phase of the graft schedule.
 
     Attributes:
-        name: the phase's name, `one/block3` or `two/blocks3-4`.
+        name: the phase's name, `one/block3`, `two/blocks3-4` or `three/prune`.
         blocks: numbers of the blocks in its span.
         steps: updates made.
         seconds: wall time.
@@ -111,6 +115,7 @@ class RunReport:
         selection_rule: how the weights of a phase are chosen, in words.
         evaluation: what accuracy and agreement in `models` were measured on.
         peak_memory_mb: largest resident memory of the run, in MiB; None where unknown.
+        compression: what the techniques of the third stage made of the kernels.
     """
 
     models: tuple[ModelRow, ...]
@@ -126,3 +131,4 @@ class RunReport:
     selection_rule: str = ""
     evaluation: str = ""
     peak_memory_mb: float | None = None
+    compression: tuple[TechniqueOutcome, ...] = ()

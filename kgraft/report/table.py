@@ -13,6 +13,7 @@ HEADINGS = (
     "MACs (M)",
     "size (kB)",
     "latency (ms)",
+    "gzipped (kB)",
 )
 UNKNOWN = "-"
 
@@ -40,9 +41,12 @@ def table_cells(rows: Sequence[ModelRow]) -> list[tuple[str, ...]]:
 
     Returns:
         The headings and one line per model. The accuracy among the test set's classes is left out
-        where it is unknown for all, as it is where these are all the classes there are.
+        where it is unknown for all, as it is where these are all the classes there are; so is the
+        gzipped size, which only runs that compress the student measure.
     """
     cells = [HEADINGS, *(row_cells(row) for row in rows)]
+    if all(row.gzip_bytes is None for row in rows):
+        cells = [line[:-1] for line in cells]
     if all(row.accuracy_among is None for row in rows):
         return [(*line[:2], *line[3:]) for line in cells]
     return cells
@@ -67,6 +71,7 @@ def row_cells(row: ModelRow) -> tuple[str, ...]:
         _number(row.macs, 1e-6, ",.1f"),
         _number(row.bytes, 1e-3, ",.1f"),
         _number(row.latency_ms, 1, ".2f"),
+        _number(row.gzip_bytes, 1e-3, ",.1f"),
     )
 
 

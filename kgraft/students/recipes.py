@@ -69,7 +69,9 @@ def _units(text: str, rest: str, flag: str) -> int:
     return int(rest)
 
 
-def assign_recipes(graft: str, student: str, blocks: int) -> tuple[Recipe, ...]:
+def assign_recipes(
+    graft: str, student: str, blocks: int, *, keep_all: bool = False
+) -> tuple[Recipe, ...]:
     """Says for each block which recipe it gets.
 
     Args:
@@ -77,6 +79,7 @@ def assign_recipes(graft: str, student: str, blocks: int) -> tuple[Recipe, ...]:
             its own: `2-4`, `3=width:0.25,4`.
         student: the recipe of grafted blocks without one of their own, or a student model.
         blocks: how many blocks the teacher has.
+        keep_all: whether every block may be kept, because a later stage compresses them.
 
     Returns:
         One recipe per block; blocks that are not grafted get `keep`.
@@ -98,7 +101,7 @@ def assign_recipes(graft: str, student: str, blocks: int) -> tuple[Recipe, ...]:
                     raise KgraftError(f"--graft: block {index} is named twice in {graft!r}")
                 seen.add(index)
                 recipes[index] = _own_recipe(own) if own else default
-    if all(recipe.kind == "keep" for recipe in recipes):
+    if not keep_all and all(recipe.kind == "keep" for recipe in recipes):
         raise KgraftError(
             f"--graft={graft} with --student={student} keeps every block, so there is nothing to "
             "graft: name a block with a recipe such as width:0.5"

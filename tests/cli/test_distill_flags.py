@@ -27,11 +27,12 @@ def test_defaults_are_those_of_the_config():
 
 def test_every_setting_has_a_flag():
     stages = {section.config for section in distill_flags.SECTIONS}
+    stage_names = ("teacher", "data", "student", "train", "compress", "export")
     fields = {
         (stage, field.name)
         for stage in stages
         for field in dataclasses.fields(stage)
-        if field.name not in ("teacher", "data", "student", "train", "export")
+        if stage is not config.RunConfig or field.name not in stage_names
     }
     listed = [
         (section.config, name) for section in distill_flags.SECTIONS for name in section.helps

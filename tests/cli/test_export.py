@@ -27,7 +27,7 @@ def test_flags_and_their_defaults(monkeypatch, capsys):
     ("arguments", "message"),
     [
         ((), "--workdir is missing: work folder of a finished run of kgraft-distill"),
-        (("--workdir=x", "--formats=int8_qat"), "--formats must be one of saved_model, float32"),
+        (("--workdir=x", "--formats=int4"), "--formats must be one of saved_model, float32"),
         (("--workdir=x", "--formats="), "--formats is empty: name at least one format to export"),
         (("--workdir=x", "--min_agreement=97"), "--min_agreement must be a share of images"),
         (("--workdir=x", "--dataset=here"), "--dataset must be tfds:NAME, folder:PATH"),

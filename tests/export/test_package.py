@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kgraft.config import FORMATS
+from kgraft.config import PLAIN_FORMATS
 from kgraft.data.preprocess import PREPROCESSORS, preprocess
 from kgraft.export import DeviceInput, TFLiteRunner, export_student, keras_logits, verify_exports
 from kgraft.export.runner import open_interpreter
@@ -56,7 +56,7 @@ def test_it_says_what_there_is(student, tmp_path):
 
 
 def test_scales_are_those_of_the_files(student, images, tmp_path):
-    export_student(student, folder=tmp_path, formats=FORMATS, calibration=images)
+    export_student(student, folder=tmp_path, formats=PLAIN_FORMATS, calibration=images)
     quantized = told(tmp_path)["quantized"]
     assert list(quantized) == ["student_int8.tflite", "student_int16x8.tflite"]
     for name, ends in quantized.items():
@@ -115,9 +115,11 @@ def test_preprocessing_inside_takes_pixels(student, tmp_path, name):
 
 def test_a_file_of_any_batch(model, images, tmp_path):
     takes = DeviceInput(dynamic_batch=True)
-    files = export_student(model, folder=tmp_path, formats=FORMATS, calibration=images, takes=takes)
+    files = export_student(
+        model, folder=tmp_path, formats=PLAIN_FORMATS, calibration=images, takes=takes
+    )
     found = verify_exports(files, model, images, takes=takes)
-    assert [check.why for check in found] == [""] * len(FORMATS)
+    assert [check.why for check in found] == [""] * len(PLAIN_FORMATS)
     assert [check.static for check in found] == [True, *[False] * 5]
     exact = keras_logits(model, images[:7])
     runner = TFLiteRunner(files[1].path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kgraft.config import FORMATS as ALL
+from kgraft.config import PLAIN_FORMATS as ALL
 from kgraft.errors import KgraftError
 from kgraft.export import TFLiteRunner, export_student, float32_bytes, verify_exports
 from kgraft.export.flatbuffer import read_contents

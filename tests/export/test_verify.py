@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
-from kgraft.config import FORMATS as ALL
+from kgraft.config import PLAIN_FORMATS as ALL
 from kgraft.errors import KgraftError
 from kgraft.export import (
     Demands,

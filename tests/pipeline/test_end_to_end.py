@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kgraft import api
-from kgraft.config import FORMATS
+from kgraft.config import PLAIN_FORMATS
 from kgraft.data import Source
 from kgraft.errors import KgraftError
 from kgraft.graph import trace_model
@@ -18,7 +18,7 @@ from kgraft.pipeline import transfer
 from kgraft.pipeline.transfer import open_transfer
 from kgraft.pipeline.workdir import check_workdir
 
-EXPORTS = ("saved_model", *(f"student_{kind}.tflite" for kind in FORMATS[1:]))
+EXPORTS = ("saved_model", *(f"student_{kind}.tflite" for kind in PLAIN_FORMATS[1:]))
 PHASES = ("one/block0", "one/block1", "one/block2", "two/blocks0-1", "two/blocks0-2")
 
 
@@ -78,7 +78,7 @@ class Finished:
         self.diary = []
         spied(monkeypatch, self.diary)
         self.config = world.config(
-            eval_dataset=world.npz, formats=FORMATS, workdir=str(workdir), seed=7
+            eval_dataset=world.npz, formats=PLAIN_FORMATS, workdir=str(workdir), seed=7
         )
         began = time.monotonic()
         self.result = api.distill(self.config, teacher_model=self.teacher)

@@ -6,15 +6,15 @@ import tensorflow as tf
 
 from kgraft import api
 from kgraft.config import ExportConfig
-from kgraft.pipeline import parallel
+from kgraft.pipeline import parallel, targets
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.targets import target_lines, warn_of_targets
 
 FOUND = {"student_float32.tflite": (800_000, 0.25), "student_int8.tflite": (200_000, 0.06)}
 
 
-def lines(**targets):
-    return target_lines(FOUND, ExportConfig(**targets))
+def lines(**wanted):
+    return target_lines(FOUND, ExportConfig(**wanted))
 
 
 def test_a_file_that_meets_the_targets_is_named():
@@ -100,3 +100,8 @@ def test_processes_side_by_side_time_nothing(world, tmp_path, monkeypatch):
     export = shares[0].export
     assert (export.target_bytes, export.target_latency_ms) == (None, None)
     assert export.formats == config.export.formats
+
+
+def test_what_only_a_trained_student_can_be_is_held_as_what_comes_closest():
+    asked = ExportConfig(formats=("saved_model", "int8_qat", "sparse", "float32"))
+    assert targets._formats(asked) == ["int8", "float32"]

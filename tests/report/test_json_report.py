@@ -22,6 +22,7 @@ def test_the_schema_programs_rely_on(report):
         "bytes": 59_939_000,
         "latency_ms": 8.282,
         "accuracy_among": None,
+        "gzip_bytes": None,
     }
     assert found["phases"][0]["blocks"] == [3, 4]
     assert found["transfer"]["images"] == 100 and found["transfer"]["sha256"] == "ab12"

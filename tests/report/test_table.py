@@ -34,3 +34,11 @@ def test_the_accuracy_among_classes_is_shown_where_it_is_known():
     assert "among classes %" in head
     assert "97.40" in teacher and student.split() == ["student", *"-------"]
     assert "among" not in format_table([ModelRow("teacher", accuracy=0.681)])
+
+
+def test_gzipped_sizes_are_shown_where_they_are_known():
+    rows = [ModelRow("student"), ModelRow("student_sparse.tflite", gzip_bytes=415_061)]
+    lines = [line.split() for line in format_table(rows).splitlines()]
+    assert lines[0][-2:] == ["gzipped", "(kB)"]
+    assert lines[3] == ["student_sparse.tflite", *"------", "415.1"]
+    assert "gzipped" not in format_table(rows[:1])

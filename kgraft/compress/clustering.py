@@ -1,0 +1,64 @@
+"""Weight clustering: each kernel is left a handful of values."""
+
+from typing import Any
+
+import numpy as np
+
+from kgraft.compress.legacy import load_tf_keras, load_tfmot
+from kgraft.compress.training import Left, Wrapped
+from kgraft.compress_config import CompressConfig
+
+_KINDS = ("Conv2D", "Dense")
+_WHOLE = ("Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv2D")
+
+
+def wrap_clustering(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> Wrapped:
+    """Wraps a model for clustering.
+
+    Args:
+        plain: a Keras 2 model, used up.
+        config: how many values a kernel may have.
+        done: techniques that went before; zeros of a pruned kernel stay.
+
+    Returns:
+        The wrapped model; layers that are not clustered are named.
+    """
+    tfmot, library = load_tfmot(), load_tf_keras()
+    clustering = tfmot.clustering.keras
+    reasons = {layer.name: _why_not(layer, config.clusters) for layer in plain.layers}
+    settings = {
+        "number_of_clusters": config.clusters,
+        "cluster_centroids_init": clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
+    }
+
+    def wrap(layer: Any) -> Any:
+        if type(layer).__name__ not in _KINDS or reasons[layer.name]:
+            return layer
+        if "prune" in done and not np.asarray(layer.kernel).all():
+            return _cluster_but_zeros(layer, **settings)
+        return clustering.cluster_weights(layer, **settings)
+
+    model = library.models.clone_model(plain, clone_function=wrap)
+    clustered = [layer for layer in model.layers if hasattr(layer, "cluster_centroids")]
+    return Wrapped(
+        model,
+        layers=tuple(layer.layer.name for layer in clustered),
+        left=tuple(Left(name, why) for name, why in reasons.items() if why),
+        strip=lambda: clustering.strip_clustering(model),
+    )
+
+
+def _cluster_but_zeros(layer: Any, **settings: Any) -> Any:
+    from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
+
+    return cluster.cluster_weights(layer, preserve_sparsity=True, **settings)
+
+
+def _why_not(layer: Any, clusters: int) -> str:
+    """Why a layer with a kernel is not clustered; empty where it is, or has none."""
+    kind = type(layer).__name__
+    if kind in _WHOLE and kind not in _KINDS:
+        return f"clustering is for {' and '.join(_KINDS)}; it is a {kind}"
+    if kind in _KINDS and np.asarray(layer.kernel).size <= clusters:
+        return f"its kernel has no more than --clusters={clusters} weights"
+    return ""

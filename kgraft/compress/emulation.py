@@ -1,0 +1,186 @@
+"""How int8 is emulated in a Keras 2 model: what is rounded where, as LiteRT's kernels do it."""
+
+from typing import Any
+
+from kgraft.compress.legacy import load_tf_keras, load_tfmot
+from kgraft.errors import KgraftError
+
+# What tensorflow-model-optimization emulates by itself.
+_KNOWN = (
+    "Activation",
+    "Add",
+    "AveragePooling2D",
+    "Concatenate",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Cropping2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "InputLayer",
+    "LeakyReLU",
+    "MaxPooling2D",
+    "Permute",
+    "ReLU",
+    "Reshape",
+    "Softmax",
+    "SpatialDropout2D",
+    "UpSampling2D",
+    "ZeroPadding2D",
+)
+# Without weights: it is enough to emulate what they put out.
+_OUTPUT_ONLY = ("Average", "Maximum", "Minimum", "Multiply", "Subtract")
+_AFFINE = ("BatchNormalization", "Normalization", "Rescaling")
+_ACTIVATIONS = ("linear", "relu", "silu", "swish", "gelu", "softmax", "sigmoid", "tanh")
+# What a ReLU behind it becomes one op with.
+_FUSING = ("Add", "Conv2D", "Dense", "DepthwiseConv2D")
+
+
+def check_quantizable(plain: Any) -> None:
+    """Checks that int8 can be emulated in every layer.
+
+    Args:
+        plain: a Keras 2 model.
+
+    Raises:
+        KgraftError: in one it cannot; the message names it.
+    """
+    for layer in plain.layers:
+        kind = type(layer).__name__
+        affine = kind in _AFFINE and len(layer.input_shape) == 4
+        if kind not in (*_KNOWN, *_OUTPUT_ONLY) and not affine:
+            raise _refused(layer.name, f"a {kind}")
+        function = getattr(layer, "activation", None)
+        name = getattr(function, "__name__", "linear")
+        if function is not None and name not in _ACTIVATIONS:
+            raise _refused(layer.name, f"a {kind} with the activation {name}")
+
+
+def _refused(name: str, what: str) -> KgraftError:
+    return KgraftError(
+        f"--compress=quantize cannot emulate int8 in layer {name!r}, {what}: leave quantize out "
+        "and take --formats=int8, which is quantised after training"
+    )
+
+
+def emulate_int8(body: Any, done: tuple[str, ...]) -> Any:
+    """Wraps every layer of a model so that it rounds weights and activations as int8 does.
+
+    A layer that becomes one op with the ReLU behind it rounds its weights alone, and the ReLU what
+    comes out; `quantize_model` would then leave its weights in float32.
+
+    Args:
+        body: a Keras 2 model without layers that scale and shift channels, used up.
+        done: techniques that went before; the zeros and clusters they made stay.
+
+    Returns:
+        The wrapped model.
+    """
+    quantization = load_tfmot().quantization.keras
+    internal = _internal()
+    fused = [layer for layer in body.layers if _fuses(layer)]
+    for layer in fused:
+        if hasattr(layer, "activation"):
+            layer.activation = internal["no_activation"]()
+
+    def annotate(layer: Any) -> Any:
+        config = None
+        if type(layer).__name__ in _OUTPUT_ONLY:
+            config = internal["output"]()
+        if layer in fused and not hasattr(layer, "activation"):
+            config = internal["nothing"]()
+        return quantization.quantize_annotate_layer(layer, config)
+
+    names = {internal[key].__name__: internal[key] for key in ("output", "nothing")}
+    with quantization.quantize_scope(names):
+        annotated = load_tf_keras().models.clone_model(body, clone_function=annotate)
+        return quantization.quantize_apply(annotated, _Scheme(done))
+
+
+def _fuses(layer: Any) -> bool:
+    """Whether a layer and the only one that reads it become one op."""
+    readers = [node.outbound_layer for node in layer._outbound_nodes]
+    if type(layer).__name__ not in _FUSING or len(readers) != 1:
+        return False
+    name = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    reader, kind = readers[0], type(readers[0]).__name__
+    if kind == "Activation":
+        return name == "linear" and reader.activation.__name__ == "relu"
+    plain = kind == "ReLU" and not reader.negative_slope and not reader.threshold
+    return name == "linear" and plain and reader.max_value in (None, 6.0)
+
+
+class _Scheme:
+    """What tensorflow-model-optimization asks how to round, less its rewriting of ReLUs."""
+
+    def __init__(self, done: tuple[str, ...]) -> None:
+        self._base = _internal()["scheme"](done)
+
+    def get_layout_transformer(self) -> Any:
+        return _Layout()
+
+    def get_quantize_registry(self) -> Any:
+        return self._base.get_quantize_registry()
+
+
+class _Layout:
+    """Rounds the input, and what goes into a concatenation in one range."""
+
+    def apply(self, model: Any, layers: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        made = _internal()
+        changes = [change() for change in made["changes"]]
+        return made["transformer"](model, changes, set(layers), layers).transform()
+
+
+def _internal() -> dict[str, Any]:
+    """What tensorflow-model-optimization has no public name for."""
+    load_tfmot()
+    from tensorflow_model_optimization.python.core.quantization.keras import (
+        quantize_aware_activation,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_configs as configs,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_transforms as transforms,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+        model_transformer,
+    )
+
+    return {
+        "no_activation": quantize_aware_activation.NoOpActivation,
+        "nothing": configs.NoOpQuantizeConfig,
+        "output": configs.Default8BitOutputQuantizeConfig,
+        "scheme": _base_scheme,
+        "transformer": model_transformer.ModelTransformer,
+        "changes": (
+            transforms.InputLayerQuantize,
+            transforms.ConcatTransform6Inputs,
+            transforms.ConcatTransform5Inputs,
+            transforms.ConcatTransform4Inputs,
+            transforms.ConcatTransform3Inputs,
+            transforms.ConcatTransform,
+        ),
+    }
+
+
+def _base_scheme(done: tuple[str, ...]) -> Any:
+    from tensorflow_model_optimization.python.core.quantization.keras.collab_opts import (
+        cluster_preserve,
+        prune_preserve,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_scheme,
+    )
+
+    if "cluster" in done:
+        clusters = cluster_preserve.default_8bit_cluster_preserve_quantize_scheme
+        return clusters.Default8BitClusterPreserveQuantizeScheme("prune" in done)
+    if "prune" in done:
+        zeros = prune_preserve.default_8bit_prune_preserve_quantize_scheme
+        return zeros.Default8BitPrunePreserveQuantizeScheme()
+    return default_8bit_quantize_scheme.Default8BitQuantizeScheme()

@@ -1,0 +1,116 @@
+"""Magnitude pruning: the smallest weights of each kernel become zero and stay so."""
+
+from typing import Any
+
+import numpy as np
+
+from kgraft.compress.legacy import load_tf_keras, load_tfmot
+from kgraft.compress.training import Left, Wrapped
+from kgraft.compress_config import CompressConfig
+
+# Attribute of the kernel that is pruned.
+_KERNELS = {
+    "Conv1D": "kernel",
+    "Conv2D": "kernel",
+    "Conv2DTranspose": "kernel",
+    "Dense": "kernel",
+    "SeparableConv2D": "pointwise_kernel",
+}
+_WHOLE = (*_KERNELS, "DepthwiseConv2D")
+# Layers that a pattern can be had in, and why not in others.
+_PATTERNS = {
+    "unstructured": (tuple(_KERNELS), ""),
+    "2:4": (("Conv2D", "Dense"), "2:4 sparsity is for convolutions and dense layers"),
+    "block": (("Dense",), "block sparsity is for dense layers"),
+}
+# Four inputs of one output lie side by side in a file, which is what LiteRT's kernels take.
+_BLOCK = (4, 1)
+# A kernel with a smaller share of all kernels' weights saves next to nothing; the first and the
+# last layer's often are such, and miss each weight the most.
+_FEW = 0.005
+_FEW_WEIGHTS = "its kernel has less than 0.5 % of the weights"
+_NEVER = "tensorflow-model-optimization does not prune it"
+# How often a mask is made anew while the sparsity rises.
+_MASKS = 40
+
+
+def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> Wrapped:
+    """Wraps a model for pruning.
+
+    Args:
+        plain: a Keras 2 model, used up.
+        config: sparsity, schedule, pattern and steps.
+        done: techniques that went before; none does.
+
+    Returns:
+        The wrapped model; layers that the pattern is not for are named.
+    """
+    tfmot, library = load_tfmot(), load_tf_keras()
+    kinds, why = _PATTERNS[config.sparsity_pattern]
+    schedule, settled = _schedule(config, tfmot.sparsity.keras)
+    settings: dict[str, Any] = {"pruning_schedule": schedule}
+    if config.sparsity_pattern == "2:4":
+        settings["sparsity_m_by_n"] = (2, 4)
+        settled = 1
+    if config.sparsity_pattern == "block":
+        settings["block_size"] = _BLOCK
+
+    sizes = {layer.name: _size(layer) for layer in plain.layers}
+    few = {name for name, size in sizes.items() if size < _FEW * sum(sizes.values())}
+
+    def wrap(layer: Any) -> Any:
+        if type(layer).__name__ not in kinds or layer.name in few:
+            return layer
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, **settings)
+
+    model = library.models.clone_model(plain, clone_function=wrap)
+    pruned = [layer for layer in model.layers if hasattr(layer, "pruning_obj")]
+
+    def begin(_: Any) -> None:
+        for layer in pruned:
+            layer.pruning_step.assign(0)
+
+    def after_update() -> None:
+        for layer in pruned:
+            layer.pruning_obj.weight_mask_op()
+
+    return Wrapped(
+        model,
+        layers=tuple(layer.layer.name for layer in pruned),
+        left=tuple(
+            Left(layer.name, _FEW_WEIGHTS if type(layer).__name__ in kinds else why or _NEVER)
+            for layer in plain.layers
+            if type(layer).__name__ in _WHOLE
+            and (type(layer).__name__ not in kinds or layer.name in few)
+        ),
+        strip=lambda: tfmot.sparsity.keras.strip_pruning(model),
+        begin=begin,
+        after_update=after_update,
+        settled=settled,
+    )
+
+
+def _size(layer: Any) -> int:
+    """How many weights a layer's largest array has; 0 for a layer without a kernel."""
+    if type(layer).__name__ not in _WHOLE:
+        return 0
+    return max(int(np.prod(weight.shape)) for weight in layer.weights)
+
+
+def _schedule(config: CompressConfig, library: Any) -> tuple[Any, int]:
+    """The schedule, and after how many updates the sparsity asked for is reached."""
+    steps = config.compress_steps
+    every = max(1, steps // _MASKS)
+    # Updates count from 1; the last mask is made a whole number of times later.
+    rises = max(1, steps // 2 // every)
+    if config.sparsity_schedule == "constant" or steps < 4:
+        return library.ConstantSparsity(config.sparsity, begin_step=1, frequency=every), 1
+    end = 1 + rises * every
+    schedule = library.PolynomialDecay(
+        initial_sparsity=0.0,
+        final_sparsity=config.sparsity,
+        begin_step=1,
+        end_step=end,
+        frequency=every,
+    )
+    return schedule, end

@@ -1,0 +1,231 @@
+"""The third grafting stage: the fused student compressed, one technique after another."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from kgraft.compress.bridge import to_keras, to_tf_keras
+from kgraft.compress.clustering import wrap_clustering
+from kgraft.compress.emulation import check_quantizable
+from kgraft.compress.pruning import wrap_pruning
+from kgraft.compress.quantizing import QuantizedStudent, wrap_quantizing
+from kgraft.compress.training import Left, Wrapped, train_wrapped
+from kgraft.compress_config import CompressConfig
+from kgraft.config import TrainConfig
+from kgraft.errors import KgraftError
+from kgraft.grafting import Checkpoints, OnProgress, Phase, PhaseResult, ViewBank, make_loss
+from kgraft.grafting.checkpoints import settings_key
+
+Wrap = Callable[[Any, CompressConfig, tuple[str, ...]], Wrapped]
+_WRAPS: dict[str, Wrap] = {
+    "prune": wrap_pruning,
+    "cluster": wrap_clustering,
+    "quantize": wrap_quantizing,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TechniqueOutcome:
+    """What a technique made of the kernels.
+
+    Attributes:
+        technique: `prune`, `cluster` or `quantize`.
+        layers: how many layers' kernels it changed.
+        sparsity: share of zeros in them afterwards, 0..1.
+        distinct: the most different values that one of them has, where they are clustered.
+        left: layers with kernels that it left alone.
+    """
+
+    technique: str
+    layers: int
+    sparsity: float
+    distinct: int | None
+    left: tuple[Left, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compressed:
+    """A student after the third stage.
+
+    Attributes:
+        model: the Keras 3 student, pruned and clustered where that was asked for.
+        quantized: the same trained on with int8 emulated; None where that was not asked for.
+        results: what each technique's training did.
+        outcomes: what each made of the kernels.
+    """
+
+    model: keras.Model
+    quantized: QuantizedStudent | None = None
+    results: tuple[PhaseResult, ...] = ()
+    outcomes: tuple[TechniqueOutcome, ...] = ()
+
+
+def compress_phases(config: CompressConfig, train: TrainConfig, blocks: int) -> tuple[Phase, ...]:
+    """Lists what the third stage trains.
+
+    Args:
+        config: the techniques.
+        train: batch, optimiser and decay, as in the other stages.
+        blocks: how many blocks the teacher has.
+    """
+    return tuple(
+        Phase(
+            name=f"three/{technique}",
+            start=0,
+            stop=blocks,
+            steps=config.compress_steps,
+            block_rate=config.compress_rate,
+            adapter_rate=config.compress_rate,
+            batch=train.batch,
+            optimizer=train.optimizer,
+            decay=train.decay,
+            stage=3,
+        )
+        for technique in config.techniques
+    )
+
+
+def checkpoint_names(config: CompressConfig) -> tuple[str, ...]:
+    """Names the checkpoints of the third stage; other settings have other ones beside them."""
+    return tuple(
+        f"three/{technique}-{settings_key(config.settings(technique))[:8]}"
+        for technique in config.techniques
+    )
+
+
+def check_compressible(model: keras.Model, config: CompressConfig) -> None:
+    """Checks before training that a student can be compressed.
+
+    Args:
+        model: one of the student's form, whatever its weights.
+        config: the techniques.
+
+    Raises:
+        KgraftError: a layer cannot cross to Keras 2, or int8 cannot be emulated in it; the message
+            names it.
+    """
+    if not config.techniques:
+        return
+    plain = to_tf_keras(model)
+    if "quantize" in config.techniques:
+        check_quantizable(plain)
+
+
+def compress(
+    model: keras.Model,
+    config: CompressConfig,
+    train: TrainConfig,
+    *,
+    bank: ViewBank,
+    heldout: ViewBank,
+    blocks: int,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
+    on_progress: OnProgress | None = None,
+) -> Compressed:
+    """Compresses a fused student, trained by the teacher that the views are labelled by.
+
+    Args:
+        model: the fused student; it does not change.
+        config: the techniques.
+        train: loss, batch, optimiser and the rule which weights are kept.
+        bank: the training views.
+        heldout: views that are measured and never trained on.
+        blocks: how many blocks the teacher has.
+        seed: seed of the training order.
+        checkpoints: where each technique's result is kept; None for nowhere.
+        on_progress: called about once a second and at every measurement.
+
+    Returns:
+        The student, and the quantised one where that was asked for.
+
+    Raises:
+        KgraftError: a layer cannot be compressed, or training diverged.
+    """
+    plain = to_tf_keras(model) if config.techniques else None
+    quantized, results, outcomes = None, [], []
+    names = checkpoint_names(config)
+    for number, phase in enumerate(compress_phases(config, train, blocks)):
+        technique, done = config.techniques[number], config.techniques[:number]
+        wrapped = _WRAPS[technique](plain, config, done)
+        results.append(
+            _restored(wrapped, checkpoints, names[number])
+            or _trained(
+                wrapped,
+                checkpoints,
+                names[number],
+                phase=phase,
+                bank=bank,
+                heldout=heldout,
+                loss=make_loss(train.loss, temperature=train.temperature),
+                seed=seed,
+                select=train.select,
+                on_progress=on_progress,
+            )
+        )
+        plain = wrapped.strip()
+        clustered = "cluster" in (*done, technique)
+        outcomes.append(_outcome(technique, wrapped, plain, clustered=clustered))
+        if technique == "quantize":
+            quantized = QuantizedStudent(wrapped.model, to_keras(plain))
+        else:
+            model = to_keras(plain)
+    return Compressed(model, quantized, tuple(results), tuple(outcomes))
+
+
+def restore_quantized(
+    model: keras.Model, config: CompressConfig, arrays: list[np.ndarray]
+) -> QuantizedStudent:
+    """Puts a quantised student together again.
+
+    Args:
+        model: the student that `compress` returned beside it.
+        config: the techniques.
+        arrays: what its checkpoint holds.
+
+    Raises:
+        KgraftError: the arrays are of another student.
+    """
+    wrapped = wrap_quantizing(to_tf_keras(model), config, config.techniques[:-1])
+    try:
+        wrapped.restore(arrays)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise KgraftError(f"the quantised weights are of another student: {reason}") from None
+    return QuantizedStudent(wrapped.model, to_keras(wrapped.strip()))
+
+
+def _restored(wrapped: Wrapped, checkpoints: Checkpoints | None, name: str) -> PhaseResult | None:
+    result = checkpoints.finished(name) if checkpoints else None
+    if checkpoints and result:
+        wrapped.restore(checkpoints.arrays(name))
+    return result
+
+
+def _trained(
+    wrapped: Wrapped, checkpoints: Checkpoints | None, name: str, **training: Any
+) -> PhaseResult:
+    result = train_wrapped(wrapped, **training)
+    if checkpoints:
+        checkpoints.save_arrays(name, [variable.numpy() for variable in wrapped.state], result)
+    return result
+
+
+def _outcome(technique: str, wrapped: Wrapped, plain: Any, *, clustered: bool) -> TechniqueOutcome:
+    kernels = [_kernel(plain.get_layer(name)) for name in wrapped.layers]
+    zeros = sum(int(np.sum(kernel == 0)) for kernel in kernels)
+    return TechniqueOutcome(
+        technique=technique,
+        layers=len(kernels),
+        sparsity=zeros / max(1, sum(kernel.size for kernel in kernels)),
+        distinct=max((len(np.unique(k)) for k in kernels), default=0) if clustered else None,
+        left=wrapped.left,
+    )
+
+
+def _kernel(layer: Any) -> np.ndarray:
+    names = ("pointwise_kernel", "kernel", "depthwise_kernel")
+    return np.asarray(next(getattr(layer, name) for name in names if hasattr(layer, name)))

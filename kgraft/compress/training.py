@@ -1,0 +1,194 @@
+"""A Keras 2 model trained to say what the teacher says of the views."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kgraft.compress.legacy import load_tf_keras
+from kgraft.data.preprocess import preprocess
+from kgraft.grafting.bank import ViewBank
+from kgraft.grafting.batches import Batches
+from kgraft.grafting.evaluate import agreement, batched_logits
+from kgraft.grafting.loop import Pace, PhaseLoop
+from kgraft.grafting.losses import Loss
+from kgraft.grafting.progress import OnProgress
+from kgraft.grafting.schedule import Phase
+from kgraft.grafting.step import ADAM_EPSILON, SGD_MOMENTUM, rate_at
+from kgraft.grafting.trainer import PhaseResult, keep, phase_result, training_order
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """A layer that a technique leaves as it is.
+
+    Attributes:
+        name: the layer.
+        why: the reason, as a phrase.
+    """
+
+    name: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Wrapped:
+    """A Keras 2 model as a technique wraps it for training.
+
+    Attributes:
+        model: image to logits.
+        layers: names of the layers whose kernels the technique changes.
+        left: layers with kernels that it does not.
+        strip: takes the wrappers off a trained model and returns a plain one.
+        begin: called once before training.
+        after_update: called at the end of each compiled update.
+        settled: after how many updates weights may be kept.
+        frozen: names of layers that are not trained.
+    """
+
+    model: Any
+    layers: tuple[str, ...]
+    left: tuple[Left, ...]
+    strip: Callable[[], Any]
+    begin: Callable[[ViewBank], None] = lambda bank: None
+    after_update: Callable[[], None] = lambda: None
+    settled: int = 0
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> list[Any]:
+        """All variables, masks and ranges included."""
+        return list(self.model.variables)
+
+    @property
+    def trainable(self) -> list[Any]:
+        """The variables that are trained."""
+        held = {
+            id(variable)
+            for layer in self.model.layers
+            if getattr(getattr(layer, "layer", layer), "name", "") in self.frozen
+            for variable in layer.trainable_weights
+        }
+        return [v for v in self.model.trainable_weights if id(v) not in held]
+
+    def restore(self, arrays: list[np.ndarray]) -> None:
+        """Puts back the values of `state`."""
+        for variable, value in zip(self.state, arrays, strict=True):
+            variable.assign(value)
+
+
+def train_wrapped(
+    wrapped: Wrapped,
+    phase: Phase,
+    *,
+    bank: ViewBank,
+    heldout: ViewBank,
+    loss: Loss,
+    seed: int,
+    select: str = "heldout",
+    on_progress: OnProgress | None = None,
+) -> PhaseResult:
+    """Trains a wrapped model on the teacher's logits; no label takes part.
+
+    Args:
+        wrapped: the model, changed in place.
+        phase: name, steps, rate, batch and optimiser.
+        bank: the training views, with what the teacher says of them.
+        heldout: views that are measured and never trained on.
+        loss: loss on logits, `[batch, classes]` twice to `[batch]`.
+        seed: seed of the training order.
+        select: `heldout` keeps the weights of the lowest held-out loss out of the measurements
+            from `wrapped.settled` updates on, `last` those of the last step.
+        on_progress: called about once a second and at every measurement.
+
+    Returns:
+        Losses, agreement and time.
+
+    Raises:
+        KgraftError: a loss is not finite; phase and step are named.
+    """
+    began = time.monotonic()
+    wrapped.begin(bank)
+    losses: list[float] = []
+    loop = PhaseLoop(
+        phase,
+        trainer=_Updates(wrapped, phase, bank, loss),
+        meter=_Measures(wrapped.model, heldout, loss),
+        variables=wrapped.state,
+        pace=Pace(),
+        on_progress=on_progress,
+    )
+    order = training_order(phase, len(bank), steps=phase.steps, replicas=1, seed=seed)
+    measured = list(loop.measurements(order, losses))
+    kept = keep([m for m in measured if m.step >= wrapped.settled], select)
+    wrapped.restore(kept.weights)
+    return dataclasses.replace(
+        phase_result(phase, losses, measured[0], kept),
+        seconds=time.monotonic() - began,
+        compile_seconds=loop.compile_seconds,
+    )
+
+
+class _Updates:
+    """The compiled updates of one phase."""
+
+    trains = True
+
+    def __init__(self, wrapped: Wrapped, phase: Phase, bank: ViewBank, loss: Loss) -> None:
+        self._bank = bank
+        self._rates = [rate_at(phase, phase.block_rate, step) for step in range(phase.steps)]
+        self._done = 0
+        variables, optimizer = wrapped.trainable, _make_optimizer(phase.optimizer)
+        optimizer.build(variables)
+
+        def update(views: tf.Tensor, target: tf.Tensor, weights: tf.Tensor, rate: Any) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                logits = wrapped.model(preprocess(views, bank.preprocess), training=True)
+                value = tf.reduce_sum(weights * loss(logits, target))
+            gradients = tape.gradient(value, variables)
+            # What a wrapper computes anew before each use has no gradient.
+            pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+            optimizer.learning_rate.assign(rate)
+            optimizer.apply_gradients(pairs)
+            wrapped.after_update()
+            return value
+
+        self._update = tf.function(update, autograph=False)
+
+    def __call__(self, batches: Batches) -> np.ndarray:
+        losses = []
+        for rows, weights in zip(batches.rows, batches.weights, strict=True):
+            views, target = self._bank.views[rows], self._bank.logits[rows]
+            rate = tf.constant(self._rates[self._done], tf.float32)
+            losses.append(self._update(views, target, weights, rate))
+            self._done += 1
+        return np.array([value.numpy() for value in losses], np.float32)
+
+
+def _make_optimizer(name: str) -> Any:
+    optimizers = load_tf_keras().optimizers
+    if name == "adam":
+        return optimizers.Adam(epsilon=ADAM_EPSILON, jit_compile=False)
+    return optimizers.SGD(momentum=SGD_MOMENTUM, nesterov=True, jit_compile=False)
+
+
+class _Measures:
+    """Held-out loss and agreement of a model."""
+
+    def __init__(self, model: Any, heldout: ViewBank, loss: Loss) -> None:
+        self.compile_seconds = 0.0
+        self._heldout, self._loss = heldout, loss
+        self._run = tf.function(
+            lambda views: model(preprocess(views, heldout.preprocess), training=False),
+            input_signature=[tf.TensorSpec([None, *heldout.views.shape[1:]], heldout.views.dtype)],
+            autograph=False,
+        )
+
+    def __call__(self) -> tuple[float, float]:
+        logits = batched_logits(self._run, self._heldout.views)
+        target = self._heldout.logits
+        losses = self._loss(tf.constant(logits), tf.constant(target))
+        return float(np.mean(losses)), agreement(logits, target)

@@ -1,0 +1,123 @@
+"""The third grafting stage in a run, and read back from a finished one."""
+
+import pathlib
+
+import keras
+
+from kgraft.compress import (
+    Compressed,
+    QuantizedStudent,
+    check_compressible,
+    checkpoint_names,
+    compress,
+    compress_phases,
+    restore_quantized,
+)
+from kgraft.compress_config import CompressConfig
+from kgraft.config import EDGE_FORMATS, RunConfig
+from kgraft.errors import KgraftError
+from kgraft.export import check_edge_quantizer
+from kgraft.grafting import Checkpoints, FusedStudent, ProgressLine, TensorBoardLog, fuse, tell_all
+from kgraft.grafting.checkpoints import read_arrays
+from kgraft.graph import as_model
+from kgraft.pipeline.job import Banks, Job
+from kgraft.pipeline.stopwatch import Stopwatch
+from kgraft.pipeline.workdir import CHECKPOINTS
+from kgraft.students import StudentBlock
+
+
+def check_compression(job: Job, student: tuple[StudentBlock, ...], config: RunConfig) -> None:
+    """Checks before training that the student can be compressed and exported as asked.
+
+    Args:
+        job: the input of the run.
+        student: the student blocks, trained or not.
+        config: the settings.
+
+    Raises:
+        KgraftError: a layer of the student cannot be compressed; the message names it.
+        KgraftError: `--preprocess_inside` and `int8_qat` are both asked for.
+        KgraftError: a format needs ai-edge-quantizer, which is not installed.
+    """
+    export = config.export
+    for name in EDGE_FORMATS:
+        if name in export.formats:
+            check_edge_quantizer(name)
+    if not config.compress.techniques:
+        return
+    inside = export.preprocess_inside and job.teacher.preprocess != "none"
+    if inside and "int8_qat" in export.formats:
+        raise KgraftError(
+            "--formats=int8_qat takes what the student is trained on, images preprocessed by "
+            f"{job.teacher.preprocess}: leave out --preprocess_inside, or int8_qat"
+        )
+    check_compressible(as_model(fuse(student).graph, name="student"), config.compress)
+
+
+def compression_left(config: RunConfig, checkpoints: Checkpoints) -> bool:
+    """Returns whether the third stage has something to train."""
+    names = checkpoint_names(config.compress)
+    return any(checkpoints.finished(name) is None for name in names)
+
+
+def compress_student(
+    job: Job,
+    fused: FusedStudent,
+    config: RunConfig,
+    *,
+    banks: Banks,
+    checkpoints: Checkpoints,
+    watch: Stopwatch,
+) -> Compressed:
+    """Compresses the fused student, or takes what is finished from the checkpoints.
+
+    Args:
+        job: the input of the run.
+        fused: the fused student.
+        config: the settings.
+        banks: views, and what the teacher says of them; they may be closed.
+        checkpoints: where each technique's result is kept.
+        watch: times the part.
+
+    Raises:
+        KgraftError: a layer cannot be compressed, or training diverged.
+    """
+    model = as_model(fused.graph, name="student")
+    blocks = len(job.chain.blocks)
+    phases = compress_phases(config.compress, config.train, blocks)
+    if not phases:
+        return Compressed(model)
+    board = TensorBoardLog(pathlib.Path(config.workdir, "tensorboard"))
+    with watch.part("compression", f"compressing the student: {config.compress.compress}"):
+        try:
+            return compress(
+                model,
+                config.compress,
+                config.train,
+                bank=banks.train,
+                heldout=banks.heldout,
+                blocks=blocks,
+                seed=config.data.seed,
+                checkpoints=checkpoints,
+                on_progress=tell_all(ProgressLine(phases), board),
+            )
+        finally:
+            board.close()
+
+
+def read_quantized(
+    model: keras.Model, config: CompressConfig, workdir: pathlib.Path
+) -> QuantizedStudent:
+    """Reads the student that a finished run trained with int8 emulated.
+
+    Args:
+        model: the student that the run left.
+        config: what the run did.
+        workdir: its work folder.
+
+    Raises:
+        KgraftError: the run has none, or it cannot be read.
+    """
+    config.check_formats(("int8_qat",))
+    name = checkpoint_names(config)[-1]
+    return restore_quantized(model, config, read_arrays(workdir / CHECKPOINTS, name))

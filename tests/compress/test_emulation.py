@@ -1,0 +1,73 @@
+"""What int8 can be emulated in, and layers that scale channels as convolutions."""
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from keras import layers as kl
+from small_models import images
+
+from kgraft.compress import check_compressible, to_tf_keras
+from kgraft.compress.affine import with_convolutions
+from kgraft.compress.emulation import check_quantizable, emulate_int8
+from kgraft.compress_config import CompressConfig
+from kgraft.errors import KgraftError
+
+SHAPE = (8, 8, 3)
+
+
+def model(*layers):
+    keras.utils.set_random_seed(0)
+    image = keras.Input(SHAPE)
+    x = image
+    for layer in layers:
+        x = layer(x)
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, kl.Dense(4, name="logits")(x))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        kl.Rescaling(1 / 127.5, -1, name="x"),
+        kl.Rescaling([0.5, 2.0, 3.0], [1.0, 0.0, -1.0], name="x"),
+        kl.Normalization(mean=[0.1, 0.2, 0.3], variance=[2.0, 3.0, 4.0], name="x"),
+        kl.BatchNormalization(beta_initializer="ones", gamma_initializer="uniform", name="x"),
+        kl.BatchNormalization(scale=False, center=False, name="x"),
+    ],
+)
+def test_layers_that_scale_channels_become_convolutions(layer):
+    plain = to_tf_keras(model(layer, kl.Conv2D(4, 3, name="conv")))
+    made, names = with_convolutions(plain)
+    assert names == ("x",) and isinstance(made.get_layer("x"), tf_keras.layers.DepthwiseConv2D)
+    x = images(shape=SHAPE)
+    np.testing.assert_allclose(made(x), plain(x), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_behind_which_a_relu_follows_are_rounded_too():
+    layers = kl.Conv2D(4, 3, name="conv"), kl.ReLU(name="relu")
+    emulated = emulate_int8(to_tf_keras(model(*layers)), ())
+    rounded = [layer.layer.name for layer in emulated.layers if getattr(layer, "_weight_vars", 0)]
+    assert rounded == ["conv", "logits"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [
+        (kl.PReLU(name="bent"), "'bent', a PReLU: leave quantize out and take --formats=int8"),
+        (kl.Conv2D(4, 3, activation="elu", name="c"), "'c', a Conv2D with the activation elu: le"),
+        (kl.Activation("softplus", name="a"), "'a', a Activation with the activation softplus"),
+        (
+            kl.SeparableConv2D(4, 3, name="s"),
+            "=quantize cannot emulate int8 in layer 's'",
+        ),
+    ],
+)
+def test_what_int8_cannot_be_emulated_in_is_named(layer, what):
+    given = model(layer)
+    with pytest.raises(KgraftError, match=what):
+        check_compressible(given, CompressConfig("quantize"))
+    with pytest.raises(KgraftError, match=what):
+        check_quantizable(to_tf_keras(given))
+    # Pruning takes them.
+    check_compressible(given, CompressConfig("prune"))

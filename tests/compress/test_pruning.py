@@ -1,0 +1,34 @@
+"""Which kernels are pruned, and how the sparsity rises."""
+
+import keras
+import pytest
+from keras import layers as kl
+
+from kgraft.compress import load_tfmot, to_tf_keras
+from kgraft.compress.pruning import wrap_pruning
+from kgraft.compress_config import CompressConfig
+
+
+def test_kernels_of_few_weights_are_left_alone():
+    image = keras.Input((8, 8, 3))
+    x = kl.Conv2D(96, 3, name="conv1")(image)
+    x = kl.GlobalAveragePooling2D(name="pool")(kl.Conv2D(96, 3, name="conv2")(x))
+    model = keras.Model(image, kl.Dense(4, name="logits")(x))
+    wrapped = wrap_pruning(to_tf_keras(model), CompressConfig("prune"), ())
+    assert wrapped.layers == ("conv1", "conv2")
+    (left,) = wrapped.left
+    assert (left.name, left.why) == ("logits", "its kernel has less than 0.5 % of the weights")
+
+
+@pytest.mark.parametrize("steps", [4, 12, 100, 800])
+def test_the_sparsity_is_reached_while_half_of_the_steps_are_left(steps):
+    load_tfmot()
+    image = keras.Input((8,))
+    model = keras.Model(image, kl.Dense(4, name="logits")(image))
+    config = CompressConfig("prune", sparsity=0.75, compress_steps=steps)
+    wrapped = wrap_pruning(to_tf_keras(model), config, ())
+    (layer,) = [layer for layer in wrapped.model.layers if hasattr(layer, "pruning_schedule")]
+    due, sparsity = layer.pruning_schedule(wrapped.settled)
+    assert bool(due) and float(sparsity) == 0.75
+    assert wrapped.settled <= steps // 2 + 1
+    assert float(layer.pruning_schedule(1)[1]) == 0.0

@@ -1,0 +1,257 @@
+"""The third stage: what each technique leaves of the kernels, and that it is trained."""
+
+import dataclasses
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from small_models import state
+
+from kgraft.compress import restore_quantized
+from kgraft.compress import stage as stages
+from kgraft.compress_config import CompressConfig
+from kgraft.errors import KgraftError
+from kgraft.export import DeviceInput, TFLiteRunner, export_student, verify_exports
+from kgraft.grafting import Checkpoints
+
+PRUNED = ("conv1", "conv2", "conv3", "logits")
+
+
+def kernels(model):
+    return {name: np.asarray(model.get_layer(name).kernel) for name in PRUNED}
+
+
+def assert_same_weights(one, other):
+    for mine, theirs in zip(state(*one.variables), state(*other.variables), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.fixture(scope="module")
+def pruned(stage):
+    return stage.run("prune")
+
+
+@pytest.mark.parametrize("schedule", ["polynomial", "constant"])
+def test_half_of_each_kernel_is_zero(stage, pruned, schedule):
+    before = state(*stage.student.variables)
+    made = pruned if schedule == "polynomial" else stage.run("prune", sparsity_schedule=schedule)
+    for kernel in kernels(made.model).values():
+        assert abs(np.sum(kernel == 0) - kernel.size / 2) <= 1
+    assert isinstance(made.model, keras.Model) and made.quantized is None
+    assert np.asarray(made.model.get_layer("depthwise").kernel).all()
+    for old, new in zip(before, state(*stage.student.variables), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_what_is_told_of_pruning(pruned):
+    (result,), (outcome,) = pruned.results, pruned.outcomes
+    assert (result.name, result.steps, outcome.layers) == ("three/prune", 12, 4)
+    # The sparsity asked for is there after half of the steps, and weights are kept from then on.
+    assert result.kept_step >= 6
+    assert outcome.sparsity == pytest.approx(0.5, abs=0.01)
+    assert [left.name for left in outcome.left] == ["depthwise"]
+
+
+def test_two_of_four_input_channels_are_zero(stage):
+    made = stage.run("prune", sparsity_pattern="2:4")
+    for name in ("conv2", "conv3", "logits"):
+        kernel = kernels(made.model)[name]
+        groups = kernel.reshape(-1, kernel.shape[-2] // 4, 4, kernel.shape[-1])
+        assert (np.sum(groups == 0, axis=2) == 2).all()
+
+
+def test_blocks_of_four_inputs_are_zero_together(stage):
+    made = stage.run("prune", sparsity_pattern="block")
+    blocks = kernels(made.model)["logits"].reshape(4, 4, 5)
+    assert set(np.unique(np.sum(blocks == 0, axis=1))) == {0, 4}
+    assert np.sum(blocks == 0) == 40
+    left = {layer.name: layer.why for layer in made.outcomes[0].left}
+    assert left["conv1"] == "block sparsity is for dense layers"
+    assert kernels(made.model)["conv1"].all()
+
+
+def test_kernels_have_as_many_values_as_clusters(stage):
+    made = stage.run("cluster")
+    assert max(len(np.unique(kernel)) for kernel in kernels(made.model).values()) <= 6
+    assert made.outcomes[0].distinct <= 6
+    assert made.results[0].heldout_loss_end < made.results[0].heldout_loss_start
+
+
+def test_few_weights_are_not_clustered(stage):
+    made = stage.run("cluster", clusters=70, compress_steps=2)
+    left = {layer.name: layer.why for layer in made.outcomes[0].left}
+    assert left["conv2"] == "its kernel has no more than --clusters=70 weights"
+
+
+def test_training_makes_a_pruned_student_better(stage, pruned):
+    untrained = stage.run("prune", compress_rate=1e-9)
+    assert pruned.results[0].heldout_loss_end < untrained.results[0].heldout_loss_end
+    last = stage.run("prune", select="last").results[0]
+    assert last.kept_step == 12
+
+
+@pytest.fixture(scope="module")
+def both(stage, tmp_path_factory):
+    """Pruned and quantised, and the checkpoint folder."""
+    folder = tmp_path_factory.mktemp("both")
+    return stage.run("prune+quantize", checkpoints=Checkpoints(folder, {"run": 1})), folder
+
+
+def test_what_is_finished_is_not_trained_again(stage, both, tmp_path, monkeypatch):
+    first, folder = both
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    checkpoints = Checkpoints(tmp_path, {"run": 1})
+    trained = []
+    original = stages.train_wrapped
+
+    def noted(wrapped, phase, **training):
+        trained.append(phase.name)
+        return original(wrapped, phase, **training)
+
+    monkeypatch.setattr(stages, "train_wrapped", noted)
+    second = stage.run("prune+quantize", checkpoints=checkpoints)
+    assert trained == [] and second.results == first.results
+    assert_same_weights(second.model, first.model)
+    assert_same_weights(second.quantized.floats, first.quantized.floats)
+    # Killed between the techniques, and with another setting of the second one.
+    (name,) = tmp_path.glob("three_quantize*.json")
+    name.unlink()
+    third = stage.run("prune+quantize", checkpoints=checkpoints)
+    assert trained == ["three/quantize"]
+    assert_same_weights(third.quantized.floats, first.quantized.floats)
+
+
+def test_other_settings_have_other_checkpoints():
+    def names(**changes):
+        return stages.checkpoint_names(CompressConfig("prune+quantize", **changes))
+
+    assert names() == names(clusters=5) and len(set(names())) == 2
+    assert not set(names()) & {*names(sparsity=0.25), *names(compress_rate=0.5)}
+    # What pruning alone made can be quantised later.
+    assert names()[0] == stages.checkpoint_names(CompressConfig("prune"))[0]
+
+
+def test_a_rate_that_is_too_high_is_named(stage):
+    with pytest.raises(KgraftError, match=r"three/prune: the .*; lower --compress_rate \(now 1e\+"):
+        stage.run("prune", compress_rate=1e30, loss="mse")
+
+
+def exported(stage, made, folder):
+    """The int8_qat file, verified."""
+    images = stage.heldout.views.astype("float32")
+    files = export_student(
+        made.model, folder=folder, formats=["int8_qat"], quantized=made.quantized
+    )
+    return files, verify_exports(files, made.model, images, quantized=made.quantized)
+
+
+@pytest.fixture(scope="module")
+def quantized(stage):
+    # Little, as this student has learnt nothing before and would soon be another one.
+    return stage.run("quantize", compress_rate=1e-4)
+
+
+def test_the_file_says_what_the_emulated_model_says(stage, quantized, tmp_path):
+    files, (found,) = exported(stage, quantized, tmp_path)
+    assert found.ok, found.why
+    images = stage.heldout.views.astype("float32")
+    said = TFLiteRunner(files[0].path)(images)
+    emulated = np.asarray(quantized.quantized.model(images, training=False))
+    step = (emulated.max() - emulated.min()) / 255
+    assert np.abs(said - emulated).max() < 3 * step
+    assert quantized.model is stage.student
+    assert quantized.results[0].heldout_loss_end <= quantized.results[0].heldout_loss_start
+
+
+def test_other_weights_than_those_trained_are_caught(stage, quantized, tmp_path):
+    files, _ = exported(stage, quantized, tmp_path)
+    wrong = keras.models.clone_model(quantized.quantized.floats)
+    wrong.set_weights(quantized.quantized.floats.get_weights())
+    kernel = wrong.get_layer("conv3").kernel
+    kernel.assign(np.asarray(kernel)[..., ::-1])
+    other = dataclasses.replace(quantized.quantized, floats=wrong)
+    images = stage.heldout.views.astype("float32")
+    (found,) = verify_exports(files, quantized.model, images, quantized=other)
+    assert not found.ok and "holds other weights than the student in 1 layers" in found.why
+
+
+def test_quantising_keeps_zeros(stage, both, tmp_path):
+    made, _ = both
+    zeros = {name: kernel == 0 for name, kernel in kernels(made.model).items()}
+    for name, kernel in kernels(made.quantized.floats).items():
+        assert (kernel[zeros[name]] == 0).all() and not (kernel[~zeros[name]] == 0).any()
+    _, (found,) = exported(stage, made, tmp_path)
+    assert "holds other weights" not in found.why and found.layers
+
+
+def channels(model):
+    """Every output channel of every kernel, flat."""
+    return [row for k in kernels(model).values() for row in k.reshape(-1, k.shape[-1]).T]
+
+
+@pytest.fixture(scope="module")
+def clustered(stage, tmp_path_factory):
+    folder, technique = tmp_path_factory.mktemp("clustered"), "prune+cluster+quantize"
+    return technique, stage.run(technique, checkpoints=Checkpoints(folder, {})), folder
+
+
+def test_quantising_keeps_zeros_and_clusters(clustered):
+    _, made, _ = clustered
+    # Of a convolution's kernel each channel may have values of its own, as it has its own scale.
+    assert max(len(np.unique(row)) for row in channels(made.quantized.floats)) <= 6
+    after = kernels(made.quantized.floats)
+    for name, kernel in kernels(made.model).items():
+        assert len(np.unique(kernel)) <= 6 and not np.array_equal(kernel, after[name])
+        assert np.sum(kernel == 0) >= kernel.size // 2
+        assert np.sum(after[name] == 0) >= kernel.size // 2
+
+
+def test_a_quantised_student_is_put_together_again(stage, clustered):
+    technique, made, folder = clustered
+    config = CompressConfig(technique, clusters=6, compress_steps=12, compress_rate=3e-3)
+    arrays = Checkpoints(folder, {}).arrays(stages.checkpoint_names(config)[-1])
+    again = restore_quantized(made.model, config, arrays)
+    assert_same_weights(again.floats, made.quantized.floats)
+    images = stage.heldout.views.astype("float32")
+    said, wanted = (np.asarray(q.model(images)) for q in (again, made.quantized))
+    np.testing.assert_array_equal(said, wanted)
+    with pytest.raises(KgraftError, match="the quantised weights are of another student"):
+        restore_quantized(made.model, config, arrays[1:])
+
+
+def test_a_sparse_file_is_smaller_and_held_against_every_weight(stage, pruned, tmp_path):
+    files = export_student(pruned.model, folder=tmp_path, formats=["float32", "sparse"])
+    images = stage.heldout.views.astype("float32")
+    found = verify_exports(files, pruned.model, images)
+    assert [check.why for check in found] == ["", ""] and found[1].ops["DENSIFY"] == 4
+    assert files[1].bytes < files[0].bytes
+    wrong = keras.models.clone_model(pruned.model)
+    wrong.set_weights(pruned.model.get_weights())
+    kernel = np.array(wrong.get_layer("conv3").kernel)
+    kernel.flat[np.flatnonzero(kernel)[0]] *= 1.01
+    wrong.get_layer("conv3").kernel.assign(kernel)
+    assert (
+        "other weights than the student in 1 layers" in verify_exports(files, wrong, images)[1].why
+    )
+
+
+def test_formats_of_compressed_students_need_one(stage, quantized, tmp_path):
+    with pytest.raises(
+        KgraftError, match="needs a student trained with int8 emulated; got none: d"
+    ):
+        export_student(stage.student, folder=tmp_path / "a", formats=["int8_qat"])
+    with pytest.raises(
+        KgraftError, match="needs a pruned student; this one's kernels have no zero"
+    ):
+        export_student(stage.student, folder=tmp_path / "a", formats=["sparse"])
+    takes = DeviceInput("unit", inside=True)
+    with pytest.raises(KgraftError, match="preprocessed images; got --preprocess_inside: leave it"):
+        export_student(
+            stage.student,
+            folder=tmp_path / "a",
+            formats=["int8_qat"],
+            quantized=quantized.quantized,
+            takes=takes,
+        )
+    assert not (tmp_path / "a").exists()
