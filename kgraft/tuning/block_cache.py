@@ -38,6 +38,8 @@ class PhaseCache:
         folder: pathlib.Path,
         phases: Sequence[Phase],
         student: Student,
+        *,
+        recipes: Sequence[str],
         settings: Mapping[str, Any],
     ) -> None:
         """Opens the cache and changes nothing.
@@ -46,12 +48,14 @@ class PhaseCache:
             folder: where all trials keep their blocks.
             phases: the graft schedule.
             student: its student blocks.
-            settings: what training depends on beside phase and blocks: teacher, cuts, recipes,
-                views, loss, seed; plain values.
+            recipes: of each block; a phase depends on those of its span alone.
+            settings: what training depends on beside phase and blocks: teacher, cuts, views, loss,
+                seed; plain values.
         """
         self._folder = folder
         self._phases = {phase.name: phase for phase in phases}
         self._student = student
+        self._recipes = recipes
         self._settings = settings
         self._keys: dict[str, str] = {}
         self._trained: set[str] = set()
@@ -115,7 +119,9 @@ class PhaseCache:
         phase = self._phases[name]
         depends = {
             "phase": dataclasses.asdict(phase),
-            "blocks": {str(i): _weights_key(self._student[i]) for i in phase.blocks},
+            "blocks": {
+                str(i): (self._recipes[i], _weights_key(self._student[i])) for i in phase.blocks
+            },
             "settings": self._settings,
         }
         self._keys[name] = settings_key(depends)

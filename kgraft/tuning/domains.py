@@ -2,12 +2,10 @@
 
 import dataclasses
 import math
-import re
 
 from kgraft.errors import KgraftError
 
 Value = str | int | float | bool
-_RANGE = re.compile(r"(?P<low>[^.|:]+(?:\.\d[^.|:]*)?)\.\.(?P<high>[^|:]+)(?::(?P<how>[^|]+))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,10 +147,11 @@ def parse_domain(name: str, text: str) -> Domain:
     Raises:
         KgraftError: the text is none of these.
     """
-    match = _RANGE.fullmatch(text)
+    low, dots, rest = text.partition("..")
+    high, _, how = rest.partition(":")
     try:
-        if match:
-            return _range(match["low"], match["high"], match["how"])
+        if dots:
+            return _range(low.strip(), high.strip(), how.strip())
         return choice(*(_value(part) for part in text.split("|")))
     except ValueError:
         raise KgraftError(
@@ -161,8 +160,8 @@ def parse_domain(name: str, text: str) -> Domain:
         ) from None
 
 
-def _range(low: str, high: str, how: str | None) -> Range:
-    if re.fullmatch(r"\d+", low) and re.fullmatch(r"\d+", high) and how != "log":
+def _range(low: str, high: str, how: str) -> Range:
+    if low.isdecimal() and high.isdecimal() and how != "log":
         return whole(int(low), int(high), step=int(how) if how else 1)
     step = float(how) if how and how != "log" else None
     return real(float(low), float(high), step=step, log=how == "log")

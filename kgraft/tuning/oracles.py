@@ -1,6 +1,7 @@
 """Keras Tuner's ways to choose the next trial, which take back the trials of workers that died."""
 
 import pathlib
+import warnings
 from typing import Any
 
 import keras_tuner
@@ -79,6 +80,16 @@ class RandomOracle(Reclaiming, keras_tuner.oracles.RandomSearchOracle):
 
 class BayesianOracle(Reclaiming, keras_tuner.oracles.BayesianOptimizationOracle):
     """Bayesian optimisation with a Gaussian process."""
+
+    def populate_space(self, trial_id: str) -> Any:
+        """Chooses the values of a trial, without scikit-learn's warnings about few points.
+
+        Args:
+            trial_id: Keras Tuner's name of the trial.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return super().populate_space(trial_id)
 
 
 class HyperbandOracle(Reclaiming, keras_tuner.oracles.HyperbandOracle):

@@ -141,13 +141,18 @@ class Laboratory:
         job = dataclasses.replace(job, phases=job.phases[: math.ceil(part * len(job.phases))])
         depends = {
             **self._depends(job, filled),
-            "recipes": [recipe_text(recipe) for recipe in job.recipes],
             "start": run.student.start,
             "training": {name: getattr(run.train, name) for name in _TRAINING},
             "seed": run.data.seed,
         }
         own = "" if self.bench.config.block_cache else trial
-        cache = PhaseCache(self._blocks() / own, job.phases, student, depends)
+        cache = PhaseCache(
+            self._blocks() / own,
+            job.phases,
+            student,
+            recipes=[recipe_text(recipe) for recipe in job.recipes],
+            settings=depends,
+        )
         results = train_student(
             job,
             student,
