@@ -30,8 +30,9 @@ setuptools.setup(
         "importlib_resources>=6",  # TFDS needs it to write data and does not declare it
         "keras>=3.12,<4",
         "keras-tuner>=1.4.7,<2",
-        "matplotlib>=3.9,<4",  # the picture of kgraft-compare
+        "matplotlib>=3.9,<4",  # the pictures of kgraft-compare and kgraft-tune
         "numpy>=1.26",
+        "scikit-learn>=1.5,<2",  # Keras Tuner's BayesianOptimization needs it undeclared
         "scipy>=1.13,<2",
         "tensorboard>=2.20,<3",  # Keras Tuner needs it; tensorflow 2.21 no longer brings it
         "tensorflow>=2.21,<3",
@@ -58,6 +59,7 @@ setuptools.setup(
             "kgraft-distill = kgraft.cli.distill:main",
             "kgraft-export = kgraft.cli.export:main",
             "kgraft-teach = kgraft.cli.teach:main",
+            "kgraft-tune = kgraft.cli.tune:main",
         ],
     },
     classifiers=[

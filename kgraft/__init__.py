@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         TrainConfig,
     )
     from kgraft.errors import KgraftError
+    from kgraft.tuning import TuneConfig, tune
 
 __version__ = "0.1.0"
 
@@ -31,9 +32,11 @@ __all__ = [
     "StudentConfig",
     "TeacherConfig",
     "TrainConfig",
+    "TuneConfig",
     "__version__",
     "compare",
     "distill",
+    "tune",
 ]
 
 _MODULES = {
@@ -47,6 +50,8 @@ _MODULES = {
     "TrainConfig": "kgraft.config",
     "ExportConfig": "kgraft.config",
     "KgraftError": "kgraft.errors",
+    "tune": "kgraft.tuning",
+    "TuneConfig": "kgraft.tuning",
 }
 
 

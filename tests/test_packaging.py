@@ -74,7 +74,7 @@ def test_embedded_files_are_small():
     assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) < 12e6
 
 
-COMMANDS = ("benchmark", "compare", "distill", "export", "teach")
+COMMANDS = ("benchmark", "compare", "distill", "export", "teach", "tune")
 
 
 def test_every_command_has_a_script_and_an_entry_point():

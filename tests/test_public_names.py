@@ -3,6 +3,7 @@ import pytest
 import kgraft
 from kgraft import config, errors
 from kgraft.comparison import CompareConfig, compare
+from kgraft.tuning import TuneConfig, tune
 
 
 def test_settings_and_error_are_public():
@@ -18,6 +19,11 @@ def test_settings_and_error_are_public():
 
 def test_compare_is_public():
     assert kgraft.compare is compare
+
+
+def test_tune_is_public():
+    assert kgraft.tune is tune
+    assert kgraft.TuneConfig is TuneConfig
 
 
 def test_public_names_are_listed():

@@ -26,10 +26,10 @@ ORDER = (
     "compress",
     "export",
     "report",
-    "tune",
     "pipeline",
     "comparison",
     "api",
+    "tuning",
     "cli",
 )
 INDEPENDENT = ("data", "graph", "zoo")
@@ -109,7 +109,7 @@ def test_importing_the_package_and_its_settings_is_light():
     program = (
         "import sys, kgraft, kgraft.config\n"
         "import kgraft.cli.benchmark, kgraft.cli.compare, kgraft.cli.distill, kgraft.cli.export\n"
-        "import kgraft.cli.peak_memory, kgraft.cli.teach\n"
+        "import kgraft.cli.peak_memory, kgraft.cli.teach, kgraft.cli.tune\n"
         "kgraft.RunConfig, kgraft.KgraftError, kgraft.__version__\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     )

@@ -1,7 +1,7 @@
 """The picture: accuracy over shots, one line a method, with the spread over draws."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kgraft.comparison.summary import SummaryRow
@@ -26,16 +26,41 @@ def draw(
     Returns:
         The files.
     """
+
+    def paint(figure: Any) -> None:
+        _draw_axes(figure.add_subplot(), rows, teacher, title)
+
+    return save_pictures(folder, PICTURES, paint)
+
+
+def save_pictures(
+    folder: pathlib.Path,
+    names: Sequence[str],
+    paint: Callable[[Any], None],
+    *,
+    size: tuple[float, float] = (7.2, 4.8),
+) -> tuple[pathlib.Path, ...]:
+    """Saves one figure under several names; each file is whole or absent.
+
+    Args:
+        folder: where the pictures go.
+        names: names of SVG and PNG files.
+        paint: draws on an empty Matplotlib figure.
+        size: width and height in inches.
+
+    Returns:
+        The files.
+    """
     # Late and without pyplot: importing it takes a second, and it would look for a display.
     import matplotlib
     from matplotlib.figure import Figure
 
     # Names of SVG elements from a fixed salt, so that the same table gives the same file.
     with matplotlib.rc_context({"svg.hashsalt": "kgraft", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-        _draw_axes(figure.add_subplot(), rows, teacher, title)
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure)
         made = []
-        for name in PICTURES:
+        for name in names:
             path = folder / name
             form = _FORMATS[path.suffix]
             metadata = {"Date": None} if form == "svg" else None

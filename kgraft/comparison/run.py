@@ -127,7 +127,7 @@ class _Bench:
         self.examiner = Examiner(self.first)
         self.settings: dict[str, Any] = {
             **config.shared_settings(),
-            "teacher_sha256": _weights_sha256(self.first.chain.graph),
+            "teacher_sha256": weights_sha256(self.first.chain.graph),
             "budget": {"updates": self._updates, "batch": config.run.train.batch},
         }
 
@@ -189,13 +189,13 @@ def _group(bench: _Bench, shots: int, draw: int, names: list[str]) -> Any:
         setting = bench.setting(shots, draw)
     except Exception as error:
         for name in names:
-            yield CellRecord(name, shots, draw, seed, error=_reason(error))
+            yield CellRecord(name, shots, draw, seed, error=reason_of(error))
         return
     for name in names:
         try:
             yield _cell(setting, name, draw, bench.examiner)
         except Exception as error:
-            yield CellRecord(name, shots, draw, seed, error=_reason(error))
+            yield CellRecord(name, shots, draw, seed, error=reason_of(error))
         # What a cell has compiled holds itself and its data until a collection.
         gc.collect()
     for bank in (setting.bank, setting.heldout):
@@ -232,12 +232,14 @@ def _cell(setting: Setting, name: str, draw: int, examiner: Examiner) -> CellRec
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Puts an error into one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, KgraftError) else f"{type(error).__name__}: {text}"
 
 
-def _weights_sha256(graph: Graph) -> str:
+def weights_sha256(graph: Graph) -> str:
+    """Hashes the weights of a graph's layers."""
     digest = hashlib.sha256()
     for layer in graph.layers:
         for weight in layer.get_weights():

@@ -30,8 +30,16 @@ _BATCH = 64
 def graph_logits(graph: Graph) -> Logits:
     """Compiles a graph into a function of preprocessed images, `[n, ...]` to `[n, classes]`."""
     signature = [tf.TensorSpec([None, *graph.input_shape[1:]], tf.float32)]
-    run = tf.function(lambda x: graph(x), input_signature=signature, autograph=False)
-    return lambda images: run(images).numpy()
+    function = tf.function(lambda x: graph(x), input_signature=signature, autograph=False)
+    # Concrete: TensorFlow warns of retracing where there is one function a student of a search.
+    run = function.get_concrete_function()
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        # The closure keeps the graph's variables alive.
+        assert graph is not None
+        return run(tf.constant(images)).numpy()
+
+    return logits
 
 
 def export_logits(files: Sequence[ExportedFile]) -> dict[str, Logits]:

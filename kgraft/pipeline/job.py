@@ -28,11 +28,13 @@ from kgraft.pipeline.transfer import (
     open_transfer,
 )
 from kgraft.students import (
+    Maker,
     Recipe,
     Start,
     StudentBlock,
     assign_recipes,
     check_own,
+    make_from_teacher,
     make_student,
     solve_connected,
 )
@@ -173,7 +175,13 @@ def _cache_notes(chain: Chain, bank: ViewBank, positions: tuple[int, ...]) -> li
 
 
 def make_blocks(
-    job: Job, config: RunConfig, bank: ViewBank, watch: Stopwatch, *, views: int | None = None
+    job: Job,
+    config: RunConfig,
+    bank: ViewBank,
+    watch: Stopwatch,
+    *,
+    views: int | None = None,
+    make: Maker = make_from_teacher,
 ) -> tuple[StudentBlock, ...]:
     """Makes the student blocks with their starting weights.
 
@@ -183,6 +191,7 @@ def make_blocks(
         bank: the training views.
         watch: times the part.
         views: how many of them to solve the blocks from at most; None for as many as help.
+        make: makes each block, as in `make_student`.
 
     Raises:
         KgraftError: a user's student does not fit the teacher.
@@ -196,7 +205,7 @@ def make_blocks(
     keras.utils.set_random_seed(config.data.seed)
     start = Start(config.student.start, activations, config.data.seed)
     with watch.part("student", f"making the student blocks, start: {config.student.start}"):
-        student = make_student(job.chain, job.recipes, start, own=job.own)
+        student = make_student(job.chain, job.recipes, start, own=job.own, make=make)
         if start.weights == "teacher" and not any(p.steps for p in job.phases if p.stage == 1):
             # Blocks are solved for the teacher's inputs, which is what stage one gives them.
             solve_connected(job.chain, student, activations, seed=config.data.seed)

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from kgraft.config import ExportConfig, RunConfig
@@ -85,16 +86,30 @@ def _formats(config: ExportConfig) -> list[str]:
     return [name for name in dict.fromkeys(named) if name not in ("saved_model", "sparse")]
 
 
-def _figures(job: Job, config: RunConfig) -> dict[str, tuple[int, float]]:
+def untrained_student(job: Job, seed: int) -> keras.Model:
+    """Makes the fused student of a job with random weights.
+
+    Args:
+        job: the input of the run.
+        seed: of the weights.
+
+    Raises:
+        KgraftError: a recipe cannot be applied to its block.
+    """
+
     def nothing(position: int, count: int) -> np.ndarray:
         raise AssertionError("random weights read no activations")
 
-    start = Start("random", nothing, config.data.seed)
-    student = make_student(job.chain, job.recipes, start, own=job.own)
+    student = make_student(job.chain, job.recipes, Start("random", nothing, seed), own=job.own)
     model = as_model(fuse(student).graph, name="student")
     # Biases of zeros alone would be stored once for all layers.
-    random = np.random.default_rng(config.data.seed)
+    random = np.random.default_rng(seed)
     model.set_weights([w + random.normal(0, 1e-3, w.shape) for w in model.get_weights()])
+    return model
+
+
+def _figures(job: Job, config: RunConfig) -> dict[str, tuple[int, float]]:
+    model = untrained_student(job, config.data.seed)
     takes = device_input(config.export, job.teacher.preprocess, job.transfer.resize)
     views = job.transfer.views[:_CALIBRATION_IMAGES]
     with tempfile.TemporaryDirectory() as folder:

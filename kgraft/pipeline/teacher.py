@@ -69,7 +69,7 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
         model = check_model(model, "the loaded teacher")
         preprocess = "none" if config.preprocess == "auto" else config.preprocess
     graph, note = logits_graph(trace_model(model), config.outputs)
-    return OpenedTeacher(split_chain(graph, _cuts(graph, config.cuts)), preprocess, note)
+    return OpenedTeacher(split_chain(graph, resolve_cuts(graph, config.cuts)), preprocess, note)
 
 
 def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int) -> Chain | None:
@@ -99,7 +99,19 @@ def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int
     return split_chain(graph, config.cuts)
 
 
-def _cuts(graph: Graph, cuts: tuple[str, ...] | int) -> tuple[str, ...]:
+def resolve_cuts(graph: Graph, cuts: tuple[str, ...] | int) -> tuple[str, ...]:
+    """Checks the names of cuts, or chooses as many as make a number of blocks.
+
+    Args:
+        graph: the whole teacher.
+        cuts: names in order, or how many blocks to make.
+
+    Returns:
+        Names of cuts.
+
+    Raises:
+        KgraftError: a name is no cut, or there are too few cuts.
+    """
     if not isinstance(cuts, int):
         check_cuts(graph, cuts)
         return cuts

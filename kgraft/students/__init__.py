@@ -15,11 +15,12 @@ if TYPE_CHECKING:
         set_adapter_matrix,
     )
     from kgraft.students.connected import solve_connected
-    from kgraft.students.make import Start, make_student
+    from kgraft.students.make import Maker, Start, make_from_teacher, make_student
     from kgraft.students.own_block import check_own
     from kgraft.students.recipes import Recipe, assign_recipes, parse_recipe
 
 __all__ = [
+    "Maker",
     "Recipe",
     "Start",
     "StudentBlock",
@@ -28,6 +29,7 @@ __all__ = [
     "assign_recipes",
     "check_own",
     "make_adapter",
+    "make_from_teacher",
     "make_student",
     "parse_recipe",
     "set_adapter_matrix",
@@ -43,7 +45,7 @@ _MODULES = {
         "set_adapter_matrix",
     ),
     "connected": ("solve_connected",),
-    "make": ("Start", "make_student"),
+    "make": ("Maker", "Start", "make_from_teacher", "make_student"),
     "own_block": ("check_own",),
     "recipes": ("Recipe", "assign_recipes", "parse_recipe"),
 }

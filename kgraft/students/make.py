@@ -1,7 +1,7 @@
 """From recipes to student blocks with their starting weights."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -34,8 +34,40 @@ class Start:
     seed: int
 
 
+def make_from_teacher(
+    chain: Chain, block: Block, recipe: Recipe, start: Start, entry_kept: np.ndarray | None
+) -> Thinned:
+    """Makes a student block from the teacher's own.
+
+    Args:
+        chain: the teacher.
+        block: the teacher's block.
+        recipe: `width`, `inner`, `depth` or `drop`.
+        start: where starting weights come from.
+        entry_kept: channels of the entry cut that the block before makes; None for all.
+
+    Returns:
+        The block, and which channels of its exit it makes.
+
+    Raises:
+        KgraftError: the recipe cannot be applied to the block.
+    """
+    if recipe.kind in ("width", "inner"):
+        return _thin(chain, block, recipe, start, entry_kept)
+    return Thinned(_shorten(block, recipe, start), None)
+
+
+# `make_from_teacher`, or what stands in for it.
+Maker = Callable[[Chain, Block, Recipe, Start, np.ndarray | None], Thinned]
+
+
 def make_student(
-    chain: Chain, recipes: Sequence[Recipe], start: Start, *, own: Chain | None = None
+    chain: Chain,
+    recipes: Sequence[Recipe],
+    start: Start,
+    *,
+    own: Chain | None = None,
+    make: Maker = make_from_teacher,
 ) -> tuple[StudentBlock, ...]:
     """Makes one student block for each block of the teacher.
 
@@ -46,6 +78,7 @@ def make_student(
         recipes: one per block.
         start: where starting weights come from.
         own: a user's own student cut into as many blocks, for recipes of kind `model`.
+        make: makes the blocks of all other recipes; a search takes those it knows from its cache.
 
     Returns:
         The student blocks in order.
@@ -59,11 +92,9 @@ def make_student(
     student: list[StudentBlock] = []
     entry_kept: np.ndarray | None = None
     for block, recipe in zip(chain.blocks, recipes, strict=True):
-        if recipe.kind in ("width", "inner"):
-            thinned = _thin(chain, block, recipe, start, entry_kept)
+        if recipe.kind in ("width", "inner", "depth", "drop"):
+            thinned = make(chain, block, recipe, start, entry_kept)
             made, entry_kept = thinned.block, thinned.kept
-        elif recipe.kind in ("depth", "drop"):
-            made, entry_kept = _shorten(block, recipe, start), None
         elif recipe.kind == "model" and own is not None:
             activations = start.activations if start.weights == "teacher" else None
             made, entry_kept = own_block(chain, own, block.index, activations=activations), None

@@ -1,0 +1,110 @@
+"""What a search is asked to do. Like `kgraft.config`, this needs no TensorFlow."""
+
+import dataclasses
+from typing import Any
+
+from kgraft.checks import above_zero, at_least, one_of
+from kgraft.config import RunConfig
+from kgraft.errors import KgraftError
+from kgraft.tuning.space import Space, check_space, open_space
+
+TUNERS = ("random", "bayesian", "hyperband")
+OBJECTIVES = ("agreement", "loss")
+PRUNES = ("score", "front", "off")
+COSTS = ("latency", "bytes", "macs")
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneConfig:
+    """One search over graft schedules.
+
+    Attributes:
+        run: the settings of the run that the search starts from; what the space does not name
+            stays as it is there.
+        space: a Python file that sets `SPACE`, or None.
+        vary: further parameters, `name=values` each.
+        tuner: which of Keras Tuner's ways to choose the next trial.
+        trials: how many.
+        objective: what is to be good: `agreement` with the teacher, or the distillation `loss`,
+            both on views that no run trains on.
+        weigh_latency, weigh_bytes, weigh_macs: how much quality, as a share of 1, the student may
+            lose to become smaller by the whole teacher.
+        max_latency, max_bytes, max_macs: share of the teacher's that a student may have; None for
+            no bound.
+        judge_views: views of each transfer image that trials are judged on.
+        prune: candidates that are not trained: by `score`, those whose closed-form graft cannot
+            become the best by as much as training has ever brought; by `front`, those that cannot
+            reach the Pareto front so; `off` trains all.
+        block_cache: whether trained blocks are kept for other trials.
+        top: how many of the best `retrain` makes again.
+        retrain: whether the best are made by kgraft-distill after the search.
+    """
+
+    run: RunConfig
+    space: str | None = None
+    vary: tuple[str, ...] = ()
+    tuner: str = "bayesian"
+    trials: int = 30
+    objective: str = "agreement"
+    weigh_latency: float = 0.0
+    weigh_bytes: float = 0.0
+    weigh_macs: float = 0.0
+    max_latency: float | None = None
+    max_bytes: float | None = None
+    max_macs: float | None = None
+    judge_views: int = 20
+    prune: str = "score"
+    block_cache: bool = True
+    top: int = 1
+    retrain: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("tuner", self.tuner, TUNERS)
+        one_of("objective", self.objective, OBJECTIVES)
+        one_of("prune", self.prune, PRUNES)
+        for flag in ("trials", "judge_views", "top"):
+            at_least(flag, getattr(self, flag), 1)
+        for cost in COSTS:
+            at_least(f"weigh_{cost}", getattr(self, f"weigh_{cost}"), 0)
+            above_zero(f"max_{cost}", getattr(self, f"max_{cost}"))
+        if self.run.train.strategy == "multi_worker":
+            raise KgraftError(
+                "--strategy=multi_worker is not for searches: give another strategy, and share "
+                "the trials out by Keras Tuner's chief and workers (docs/tuning.md)"
+            )
+        if self.run.phases != "all":
+            raise KgraftError("--phases is not for searches: each trial trains all phases")
+        check_space(self.opened, self.run)
+
+    @property
+    def opened(self) -> Space:
+        """The search space."""
+        return open_space(self.space, self.vary)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each cost weighs in the score."""
+        return {cost: getattr(self, f"weigh_{cost}") for cost in COSTS}
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Share of the teacher's that each bounded cost may reach."""
+        found = {cost: getattr(self, f"max_{cost}") for cost in COSTS}
+        return {cost: bound for cost, bound in found.items() if bound is not None}
+
+    @classmethod
+    def from_flags(cls, **flags: Any) -> "TuneConfig":
+        """Makes the config from settings by the names they have on the command line.
+
+        Args:
+            **flags: such as `teacher="model.keras"`, `vary=("block1_ratio=0.3..0.9:0.1",)`.
+
+        Raises:
+            KgraftError: a name is unknown, a value is not valid or a needed one is missing.
+        """
+        names = {field.name for field in dataclasses.fields(cls)} - {"run"}
+        own = {name: flags.pop(name) for name in names & set(flags)}
+        if "vary" in own:
+            vary = own["vary"]
+            own["vary"] = tuple(vary.split(",")) if isinstance(vary, str) else tuple(vary)
+        return cls(RunConfig.from_flags(**flags), **own)

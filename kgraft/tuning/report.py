@@ -1,0 +1,143 @@
+"""What a search leaves behind: `search.json`, flagfiles of the best, and the table."""
+
+import dataclasses
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kgraft.comparison.cells import write_json
+from kgraft.comparison.summary import aligned
+from kgraft.data.write import writing_aside
+from kgraft.errors import KgraftError
+from kgraft.report import versions
+from kgraft.tuning.analysis import beside_start, importance, pareto_front, ranked
+from kgraft.tuning.config import COSTS, TuneConfig
+from kgraft.tuning.pictures import draw_search
+from kgraft.tuning.records import SCHEMA, START, TrialRecord
+
+JSON_NAME = "search.json"
+BEST_FLAGS = "best.flags"
+_HEAD = ("trial", "agreement %", "latency", "bytes", "MACs", "score", "")
+
+
+def write_search(
+    workdir: pathlib.Path,
+    records: Sequence[TrialRecord],
+    settings: Mapping[str, Any],
+    config: TuneConfig,
+) -> None:
+    """Writes everything that is made from the records.
+
+    Args:
+        workdir: the work folder.
+        records: of all trials.
+        settings: what all trials have in common.
+        config: the settings of the search.
+
+    Raises:
+        KgraftError: the folder cannot be written to.
+    """
+    best, shares = ranked(records, config), importance(records)
+    content = {
+        "schema": SCHEMA,
+        "settings": settings,
+        "best": best[0].trial if best else None,
+        "ranked": [record.trial for record in best],
+        "front": {cost: [r.trial for r in pareto_front(records, config, cost)] for cost in COSTS},
+        "importance": shares,
+        "phases": _counted(records),
+        "versions": versions(),
+        "trials": [dataclasses.asdict(record) for record in records],
+    }
+    try:
+        write_json(workdir / JSON_NAME, content)
+        for rank, record in enumerate(best[: config.top], 1):
+            write_flags(workdir / f"top{rank}.flags", record, workdir / f"top{rank}")
+        if best:
+            write_flags(workdir / BEST_FLAGS, best[0], workdir / "best")
+        draw_search(records, shares, config, workdir)
+    except OSError as error:
+        raise KgraftError(f"cannot write the search to {workdir}: {error}") from error
+
+
+def write_flags(path: pathlib.Path, record: TrialRecord, workdir: pathlib.Path) -> None:
+    """Writes the flagfile that kgraft-distill makes a trial's student from.
+
+    Args:
+        path: the flagfile.
+        record: the trial's.
+        workdir: the work folder that it names.
+    """
+    head = [
+        f"# Trial {record.trial} of a search of kgraft-tune: "
+        f"{100 * (record.agreement or 0):.2f} % agreement on the judge's views,",
+        f"# {record.shares['latency']:.2f} of the teacher's milliseconds, "
+        f"{record.shares['bytes']:.2f} of its bytes, {record.shares['macs']:.2f} of its "
+        "multiply-adds.",
+        "#",
+        f"#   kgraft-distill --flagfile={shlex.quote(str(path))}",
+    ]
+    flags = [flag for flag in record.flags if not flag.startswith("--workdir=")]
+    with writing_aside(path) as aside:
+        aside.write_text("\n".join([*head, *flags, f"--workdir={workdir}"]) + "\n", "utf-8")
+
+
+def table(records: Sequence[TrialRecord], config: TuneConfig, most: int = 5) -> str:
+    """Formats the best trials and the start for a terminal.
+
+    Args:
+        records: of all trials.
+        config: the settings of the search.
+        most: how many trials to show.
+    """
+    best = ranked(records, config)
+    rows = [_row(record, "best" if record is best[0] else "") for record in best[:most]]
+    start = next((r for r in records if r.trial == START and r.whole), None)
+    if start is not None and start not in best[:most]:
+        rows.append(_row(start, "where the search began"))
+    lines = [aligned([_HEAD, *rows])] if rows else ["no trial was trained within the bounds"]
+    found = beside_start(records, config)
+    if found is not None:
+        record, start = found
+        gain = 100 * ((record.agreement or 0) - (start.agreement or 0))
+        lines.append(
+            f"no slower than where it began: trial {record.trial}, {gain:+.2f} points of agreement "
+            f"at {record.shares['latency']:.2f} of the latency where it was "
+            f"{start.shares['latency']:.2f}"
+        )
+    return "\n".join(lines)
+
+
+def line(record: TrialRecord, done: int, trials: int) -> str:
+    """Describes a trial in one line.
+
+    Args:
+        record: the trial's.
+        done: how many are done.
+        trials: how many there are.
+    """
+    values = ", ".join(f"{k}={v}" for k, v in record.values.items())
+    head = f"[{done}/{trials}] {record.trial} ({values or 'the settings given'})"
+    if record.error is not None and record.agreement is None:
+        return f"{head}: {record.status}: {record.error}"
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in record.shares.items())
+    agreed = f"{100 * record.agreement:.2f} % agreement, " if record.agreement is not None else ""
+    reused = sum(bool(phase["reused"]) for phase in record.phases)
+    phases = f", {reused} of {len(record.phases)} phases known" if record.phases else ""
+    return (
+        f"{head}: {record.status}: {agreed}{shares}, score {record.score:.4f}{phases}, "
+        f"{record.seconds:.0f} s"
+    )
+
+
+def _row(record: TrialRecord, note: str) -> tuple[str, ...]:
+    shares = [f"{record.shares[cost]:.2f}" for cost in COSTS]
+    agreement = f"{100 * (record.agreement or 0):.2f}"
+    return (record.trial, agreement, *shares, f"{record.score:.4f}", note)
+
+
+def _counted(records: Sequence[TrialRecord]) -> dict[str, int]:
+    phases = [phase for record in records for phase in record.phases]
+    reused = sum(bool(phase["reused"]) for phase in phases)
+    return {"trained": len(phases) - reused, "reused": reused}

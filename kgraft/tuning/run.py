@@ -1,0 +1,242 @@
+"""`tune`: a search over graft schedules, alone or shared out by a chief to workers."""
+
+import contextlib
+import dataclasses
+import gc
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+
+from kgraft.comparison.run import reason_of
+from kgraft.errors import KgraftError
+from kgraft.grafting.locks import file_lock
+from kgraft.pipeline.stopwatch import tell
+from kgraft.pipeline.workdir import check_workdir, start_workdir
+from kgraft.tuning.bench import Bench, opened
+from kgraft.tuning.budget import check_budget
+from kgraft.tuning.config import TuneConfig
+from kgraft.tuning.hparams import log_hparams
+from kgraft.tuning.hypermodel import GraftHyperModel
+from kgraft.tuning.oracles import worker_lock
+from kgraft.tuning.records import FAILED, START, TrialRecord, TrialStore
+from kgraft.tuning.report import line, table, write_search
+from kgraft.tuning.retrain import Retrained, retrain
+from kgraft.tuning.trial import Laboratory
+from kgraft.tuning.tuner import open_tuner
+
+_WORKERS = "workers"
+_VARIABLES = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID")
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """What this process does in a search of several.
+
+    Attributes:
+        name: its name, from Keras Tuner's environment variable.
+        shared: whether there are several.
+        chief: whether it shares the trials out and writes the results.
+    """
+
+    name: str = "alone"
+    shared: bool = False
+    chief: bool = False
+
+    @property
+    def works(self) -> bool:
+        """Whether it does trials."""
+        return not (self.shared and self.chief)
+
+    @property
+    def reports(self) -> bool:
+        """Whether it writes the results."""
+        return self.chief or not self.shared
+
+
+def find_role(environment: Mapping[str, str]) -> Role:
+    """Reads Keras Tuner's environment variables.
+
+    Args:
+        environment: the process's.
+
+    Raises:
+        KgraftError: some are set and others are not.
+    """
+    given = [name for name in _VARIABLES if environment.get(name)]
+    if not given or given == [_VARIABLES[2]]:
+        return Role()
+    if len(given) < len(_VARIABLES):
+        missing = ", ".join(name for name in _VARIABLES if name not in given)
+        raise KgraftError(
+            f"{', '.join(given)} is set and {missing} is not: chief and workers need all three"
+        )
+    name = environment[_VARIABLES[2]]
+    return Role(name, shared=True, chief="chief" in name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What a search gives back.
+
+    Attributes:
+        records: of all trials, the settings it began with first.
+        table: the best of them, ready to print; empty in a worker.
+        workdir: the folder with `search.json`, `best.flags`, the pictures and the records.
+        retrained: the best ones as kgraft-distill made them.
+    """
+
+    records: tuple[TrialRecord, ...]
+    table: str
+    workdir: pathlib.Path
+    retrained: tuple[Retrained, ...] = ()
+
+
+def tune(
+    config: TuneConfig | None = None,
+    *,
+    teacher_model: keras.Model | None = None,
+    say: Callable[[str], None] = tell,
+    **flags: Any,
+) -> Search:
+    """Searches for the graft schedule that makes the best student within bounds on its costs.
+
+    No label is read and no test image: students are judged by their agreement with the teacher,
+    or by the distillation loss, on views that no run trains on. A trial has its record as soon as
+    it is done; with `resume` the search goes on, within a trial too.
+
+    Args:
+        config: all settings. Without one, the settings are the flags of `kgraft-tune` as
+            keywords: `tune(teacher="model.keras", dataset="folder:images",
+            vary=("block1_ratio=0.3..0.9:0.1",), max_latency=0.4, workdir="search")`.
+        teacher_model: a loaded functional model that takes the place of the `teacher` setting; it
+            is not changed.
+        say: told one line at the start and after each trial.
+        **flags: settings by flag name, where there is no `config`.
+
+    Returns:
+        The records and what was made again.
+
+    Raises:
+        KgraftError: the input cannot be worked with, no student can keep to the bounds, the work
+            folder belongs to a search of other settings, or every trial failed.
+    """
+    if config is not None and flags:
+        raise KgraftError(
+            f"give a config or settings by name, not both; got {', '.join(flags)} too"
+        )
+    if config is None:
+        if teacher_model is not None:
+            flags.setdefault("teacher", teacher_model.name)
+        config = TuneConfig.from_flags(**flags)
+    role = find_role(os.environ)
+    workdir = pathlib.Path(config.run.workdir)
+    check_workdir(workdir, resume=config.run.resume or role.shared)
+    store = TrialStore(workdir)
+    with opened(config, teacher_model) as bench:
+        settings = _settings(bench)
+        store.check_settings(settings)
+        laboratory = Laboratory(bench, store, workdir, worker=role.name)
+        check_budget(bench, laboratory.costs)
+        start_workdir(workdir)
+        store.start(settings)
+        _search(laboratory, workdir, role, say)
+        records = store.records()
+    if not role.reports:
+        return Search(records, "", workdir)
+    write_search(workdir, records, settings, config)
+    _check_any(records)
+    made = retrain(records, config, workdir, teacher_model, say) if config.retrain else ()
+    return Search(records, table(records, config), workdir, made)
+
+
+def _search(
+    laboratory: Laboratory, workdir: pathlib.Path, role: Role, say: Callable[[str], None]
+) -> None:
+    bench = laboratory.bench
+    config, store = bench.config, laboratory.store
+    say(
+        f"{config.trials} trials, {config.tuner}, {len(config.opened.parameters)} parameters; "
+        f"judged on {len(bench.judge.views)} views: {bench.judge.note}"
+    )
+
+    def on_trial(record: TrialRecord) -> None:
+        log_hparams(workdir / "logs", record)
+        records = store.records()
+        say(line(record, sum(r.trial != START for r in records), config.trials))
+        if sys.stderr.isatty():
+            print(table(records, config), file=sys.stderr)
+        # What a trial has compiled holds itself and its data until a collection.
+        gc.collect()
+
+    with _alive(workdir / _WORKERS, role):
+        if role.works:
+            _try_start(laboratory, workdir / _WORKERS, on_trial)
+        tuner = open_tuner(
+            GraftHyperModel(laboratory), workdir, shared=role.shared, on_trial=on_trial
+        )
+        tuner.search()
+
+
+def _try_start(
+    laboratory: Laboratory, workers: pathlib.Path, on_trial: Callable[[TrialRecord], None]
+) -> None:
+    """Does the run that the search starts from, for what is found to be held against it."""
+    with file_lock(workers / "start.lock", wait=None) as mine:
+        if not mine or laboratory.store.find(START) is not None:
+            return
+        run = laboratory.bench.config.run
+        try:
+            model = laboratory.bench.untrained(run)
+            record, _ = laboratory.attempt(START, {}, run, model=model)
+        except Exception as error:
+            record = TrialRecord(START, FAILED, {}, error=reason_of(error))
+        laboratory.store.save(record)
+        on_trial(record)
+
+
+@contextlib.contextmanager
+def _alive(workers: pathlib.Path, role: Role) -> Iterator[None]:
+    """Holds this process's lock, by which others know that it lives."""
+    with file_lock(worker_lock(workers, role.name), wait=None) as held:
+        if not held:
+            raise KgraftError(
+                f"another process is at work in {workers.parent} as {role.name}: wait for it, or "
+                f"give this one a {_VARIABLES[2]} of its own (docs/tuning.md)"
+            )
+        yield
+
+
+def _check_any(records: tuple[TrialRecord, ...]) -> None:
+    trials = [r for r in records if r.trial != START]
+    failed = [r for r in trials if r.status == FAILED]
+    if trials and len(failed) == len(trials):
+        raise KgraftError(
+            f"all {len(failed)} trials failed, first {failed[0].trial}: {failed[0].error}"
+        )
+
+
+# Settings of a search that no trial depends on.
+_FREE = ("run", "trials", "top", "retrain", "vary", "space")
+_FREE_DATA = ("data_dir", "manual_dir", "download", "eval_dataset", "eval_split", "eval_data_dir")
+_FREE_TRAIN = ("cache_mb", "spill_mb", "strategy")
+
+
+def _settings(bench: Bench) -> dict[str, Any]:
+    """What all trials of a work folder must have in common."""
+    config = bench.config
+    run = config.run.to_dict()
+    own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    return {
+        "search": {name: value for name, value in own.items() if name not in _FREE},
+        "space": {n: dataclasses.asdict(d) for n, d in config.opened.parameters.items()},
+        "teacher": run["teacher"],
+        "student": run["student"],
+        "data": {k: v for k, v in run["data"].items() if k not in _FREE_DATA},
+        "train": {k: v for k, v in run["train"].items() if k not in _FREE_TRAIN},
+        "teacher_sha256": bench.teacher_sha256,
+        "judge": bench.judge.note,
+    }

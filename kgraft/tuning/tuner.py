@@ -1,0 +1,147 @@
+"""Keras Tuner's Tuner for graft schedules: it keeps failures, and waits quietly."""
+
+import contextlib
+import io
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine import trial as trial_module
+
+from kgraft.comparison.run import reason_of
+from kgraft.tuning.declare import active_values
+from kgraft.tuning.hypermodel import GraftHyperModel
+from kgraft.tuning.oracles import HYPERBAND_EPOCHS, make_oracle
+from kgraft.tuning.records import FAILED, TrialRecord
+
+_WAIT_SECONDS = 1.0
+
+
+class GraftTuner(keras_tuner.Tuner):
+    """Runs trials one after another, alone or as one of several workers."""
+
+    def __init__(
+        self,
+        hypermodel: GraftHyperModel,
+        oracle: keras_tuner.Oracle,
+        *,
+        folder: pathlib.Path,
+        on_trial: Callable[[TrialRecord], None],
+    ) -> None:
+        """Opens the search in a folder, and goes on with the one that is there.
+
+        Args:
+            hypermodel: builds and trains students.
+            oracle: chooses the trials.
+            folder: Keras Tuner's own.
+            on_trial: told each record.
+        """
+        self._laboratory = hypermodel.laboratory
+        self._on_trial = on_trial
+        self._asked = 0.0
+        # Keras Tuner says on stdout that it reloads.
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(
+                oracle,
+                hypermodel,
+                directory=str(folder.parent),
+                project_name=folder.name,
+            )
+
+    def _populate_initial_space(self) -> None:
+        # The space is declared as a whole: no model has to be built to find its conditions.
+        hp = self.oracle.get_space()
+        self.hypermodel.declare_hyperparameters(hp)
+        self.oracle.update_space(hp)
+
+    def on_search_begin(self) -> None:
+        """Saves the search before its first trial, so that one killed in it is found again."""
+        self.save()
+
+    def pre_create_trial(self) -> None:
+        """Waits a moment where the last request was answered at once with nothing to do."""
+        rest = _WAIT_SECONDS - (time.monotonic() - self._asked)
+        if rest > 0:
+            time.sleep(rest)
+        self._asked = time.monotonic()
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """Does a trial; one that fails has its record too.
+
+        Args:
+            trial: Keras Tuner's.
+            *args: none.
+            **kwargs: of `GraftHyperModel.fit`.
+
+        Returns:
+            The metrics.
+
+        Raises:
+            FailedTrialError: the trial failed, with the reason.
+        """
+        hp = trial.hyperparameters
+        part = hp.values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
+        try:
+            return super().run_trial(trial, *args, name=trial.trial_id, part=part, **kwargs)
+        except Exception as error:
+            values = active_values(self._laboratory.bench.config.opened, hp)
+            record = TrialRecord(
+                trial.trial_id,
+                FAILED,
+                values,
+                part=part,
+                error=reason_of(error),
+                worker=self.tuner_id,
+            )
+            self._laboratory.store.save(record)
+            raise keras_tuner.errors.FailedTrialError(reason_of(error)) from error
+
+    def _try_run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+        # Keras Tuner's own prints a traceback; the reason is in the record, and in one line.
+        try:
+            self._run_and_update_trial(trial, *args, **kwargs)
+            trial.status = trial_module.TrialStatus.COMPLETED
+        except keras_tuner.errors.FailedTrialError as error:
+            trial.status = trial_module.TrialStatus.FAILED
+            trial.message = str(error)
+
+    def on_trial_end(self, trial: Any) -> None:
+        """Tells of a trial.
+
+        Args:
+            trial: Keras Tuner's.
+        """
+        super().on_trial_end(trial)
+        record = self._laboratory.store.find(trial.trial_id)
+        if record is not None:
+            self._on_trial(record)
+
+
+def open_tuner(
+    hypermodel: GraftHyperModel,
+    workdir: pathlib.Path,
+    *,
+    shared: bool,
+    on_trial: Callable[[TrialRecord], None],
+) -> GraftTuner:
+    """Opens the tuner of a search.
+
+    Args:
+        hypermodel: builds and trains students.
+        workdir: the work folder.
+        shared: whether a chief shares the trials out to workers.
+        on_trial: told each record.
+    """
+    config = hypermodel.laboratory.bench.config
+    hp = keras_tuner.HyperParameters()
+    hypermodel.declare_hyperparameters(hp)
+    oracle = make_oracle(
+        config.tuner, trials=config.trials, seed=config.run.data.seed, hyperparameters=hp
+    )
+    # It has lines of its own.
+    oracle.verbose = 0
+    if shared:
+        oracle.workers = workdir / "workers"
+    return GraftTuner(hypermodel, oracle, folder=workdir / "tuner", on_trial=on_trial)

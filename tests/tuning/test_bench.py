@@ -1,0 +1,33 @@
+import pytest
+
+from kgraft.errors import KgraftError
+from kgraft.tuning.bench import Bench
+from kgraft.tuning.candidate import candidate_run
+
+
+def test_one_pass_of_the_teacher_serves_all_trials_of_the_same_views_and_cuts(world):
+    bench = Bench(world.config(), world.teacher)
+    start = bench.config.run
+    found = []
+    for values in ({}, {"block1_ratio": 0.75}, {"block2": "drop", "batch": 4}):
+        run = candidate_run(values, start)
+        found.append(bench.banks(bench.job(run), run))
+    assert bench.passes == 1
+    assert found[0] is found[1] is found[2]
+    # The views themselves, every cut and the logits.
+    assert found[0].banks.train.cached == (0, 1, 2, 3)
+    for values in ({"teacher_cuts": "down"}, {"views": 2}):
+        run = candidate_run(values | {"block1": "width:0.5"}, start)
+        other = bench.banks(bench.job(run), run)
+        assert (other.sha256 == found[0].sha256) == ("views" not in values)
+    assert bench.passes == 3
+    # Two are kept, the one that was used longest ago is let go.
+    bench.banks(bench.job(start), start)
+    assert bench.passes == 4
+    bench.close()
+
+
+def test_unknown_cuts_of_the_space_are_refused_by_name(world):
+    config = world.config(vary=("teacher_cuts=down+conv2|down+conv9",))
+    with pytest.raises(KgraftError, match="--teacher_cuts: the model has no layer 'conv9'"):
+        Bench(config, world.teacher)

@@ -1,0 +1,32 @@
+import pytest
+from tuning_cases import settings
+
+from kgraft.errors import KgraftError
+
+
+def test_texts_and_tuples():
+    config = settings("batch=8|16", "order=forward|backward", max_latency=0.4, weigh_bytes=0.1)
+    assert list(config.opened.parameters) == ["batch", "order"]
+    assert settings(vary="batch=8|16,loss=mse|kl").opened.ordered() == ("loss", "batch")
+    assert config.bounds == {"latency": 0.4}
+    assert config.weights == {"latency": 0.0, "bytes": 0.1, "macs": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tuner": "grid"}, "--tuner must be one of random, bayesian, hyperband; got 'grid'"),
+        ({"objective": "accuracy"}, "--objective must be one of agreement, loss"),
+        ({"prune": "yes"}, "--prune must be one of score, front, off"),
+        ({"trials": 0}, "--trials must be at least 1"),
+        ({"judge_views": 0}, "--judge_views must be at least 1"),
+        ({"max_latency": 0.0}, "--max_latency must be above 0"),
+        ({"weigh_macs": -1.0}, "--weigh_macs must be at least 0"),
+        ({"strategy": "multi_worker"}, "--strategy=multi_worker is not for searches"),
+        ({"phases": "0"}, "--phases is not for searches"),
+        ({"colour": 1}, "unknown settings: colour"),
+    ],
+)
+def test_wrong_settings(changes, message):
+    with pytest.raises(KgraftError, match=message):
+        settings(**changes)

@@ -1,0 +1,55 @@
+import contextlib
+
+import keras_tuner
+import pytest
+from tuning_cases import settings
+
+from kgraft.grafting.locks import file_lock
+from kgraft.tuning.declare import declare
+from kgraft.tuning.oracles import make_oracle, worker_lock
+
+
+@pytest.fixture
+def oracle(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    declare(settings("batch=1|2|3|4|5").opened, hp)
+    made = make_oracle("random", trials=2, seed=0, hyperparameters=hp)
+    made.verbose, made.workers = 0, tmp_path / "workers"
+    made._set_project_dir(str(tmp_path), "tuner")
+    return made
+
+
+@contextlib.contextmanager
+def alive(oracle, worker):
+    with file_lock(worker_lock(oracle.workers, worker), wait=None) as held:
+        assert held
+        yield
+
+
+def end(oracle, trial):
+    oracle.update_trial(trial.trial_id, {"score": 0.5})
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+
+
+def test_the_trial_of_a_dead_worker_is_given_to_the_next_that_asks(oracle):
+    with alive(oracle, "a"):
+        with alive(oracle, "b"):
+            lost = oracle.create_trial("b")
+            own = oracle.create_trial("a")
+            end(oracle, own)
+            # All are given out, and the other one may yet die.
+            assert oracle.create_trial("a").status == "IDLE"
+        again = oracle.create_trial("a")
+        assert (again.trial_id, again.status) == (lost.trial_id, "RUNNING")
+        assert "b" not in oracle.tuner_ids
+        end(oracle, again)
+        assert oracle.create_trial("a").status == "STOPPED"
+    assert not oracle.ongoing_trials and not oracle.tuner_ids
+
+
+def test_a_worker_that_comes_back_gets_its_trial(oracle):
+    with alive(oracle, "a"):
+        first = oracle.create_trial("a")
+    with alive(oracle, "a"):
+        assert oracle.create_trial("a").trial_id == first.trial_id

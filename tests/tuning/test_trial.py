@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+from tuning_cases import record
+
+from kgraft.grafting import run as run_module
+from kgraft.graph import as_model
+from kgraft.tuning.candidate import candidate_run
+
+VALUES = {"block1_ratio": 0.75}
+TWO = {"graft": "1-2", "student": "width:0.5"}
+
+
+def attempt(laboratory, name, values=VALUES, **options):
+    run = candidate_run(values, laboratory.bench.config.run)
+    model = laboratory.bench.untrained(run)
+    found, graph = laboratory.attempt(name, dict(values), run, model=model, **options)
+    laboratory.store.save(found)
+    return found, graph
+
+
+def weights(graph):
+    return as_model(graph, name="student").get_weights()
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+@pytest.fixture(scope="module")
+def done(world, tmp_path_factory):
+    """Two trials of the same values, then one that shares a block with them."""
+    laboratory = world.laboratory(tmp_path_factory.mktemp("trial"), **TWO)
+    first = attempt(laboratory, "0")
+    again = attempt(laboratory, "1")
+    other = attempt(laboratory, "2", {"block2_ratio": 0.25, **VALUES})
+    return laboratory, first, again, other
+
+
+def test_a_record_says_what_was_found(done):
+    _, (found, _), _, _ = done
+    assert (found.status, found.part, found.error) == ("trained", 1.0, None)
+    assert found.score == pytest.approx(np.exp(-found.loss))
+    assert [phase["name"] for phase in found.phases] == [
+        "one/block1",
+        "one/block2",
+        "two/blocks1-2",
+    ]
+    assert [block["recipe"] for block in found.blocks] == ["width:0.75", "width:0.5"]
+    assert "--graft=1=width:0.75,2=width:0.5" in found.flags
+
+
+def test_a_block_is_never_trained_twice(done):
+    _, (_, first), (again, graph), (other, _) = done
+    assert [phase["reused"] for phase in again.phases] == [True, True, True]
+    assert same(first, graph)
+    # The same block 1; block 2 is another, and so is what stage two makes of both.
+    assert [phase["reused"] for phase in other.phases] == [True, False, False]
+
+
+def test_the_cache_changes_no_result(done, world, tmp_path):
+    _, _, _, (other, graph) = done
+    laboratory = world.laboratory(tmp_path, block_cache=False, **TWO)
+    again, alone = attempt(laboratory, "2", {"block2_ratio": 0.25, **VALUES})
+    assert not any(phase["reused"] for phase in again.phases)
+    assert (again.loss, again.closed_loss) == (other.loss, other.closed_loss)
+    assert same(graph, alone)
+
+
+def test_in_part_then_killed_then_on_from_the_weights_so_far(world, tmp_path, done, monkeypatch):
+    _, (_, graph), _, _ = done
+    laboratory = world.laboratory(tmp_path, **TWO)
+    early, _ = attempt(laboratory, "0", part=1 / 9)
+    assert [phase["name"] for phase in early.phases] == ["one/block1"]
+    assert not early.whole
+    train = run_module.train_phase
+
+    def killed(phase, **training):
+        if phase.name == "two/blocks1-2":
+            raise KeyboardInterrupt
+        return train(phase, **training)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run_module, "train_phase", killed)
+        attempt(laboratory, "1")
+    whole, made = attempt(laboratory, "1")
+    assert [phase["reused"] for phase in whole.phases] == [True, True, False]
+    assert same(made, graph)
+
+
+def test_over_budget_means_not_even_solved(world, tmp_path):
+    laboratory = world.laboratory(tmp_path, max_macs=0.5, weigh_macs=0.5)
+    found, graph = attempt(laboratory, "0")
+    assert (found.status, graph, found.agreement) == ("over budget", None, None)
+    assert found.score == pytest.approx(-1.0 - 0.1 * (found.shares["macs"] / 0.5 - 1))
+    assert not (tmp_path / "blocks").exists()
+
+
+def test_hopeless_in_closed_form_means_not_trained(world, tmp_path):
+    laboratory = world.laboratory(tmp_path, objective="agreement")
+    shares = {"shares": {"latency": 1.0, "bytes": 1.0, "macs": 1.0}}
+    for name in ("a", "b", "c"):
+        # Training has brought nothing, and no agreement is as good as this.
+        laboratory.store.save(record(name, 1.5, 1.0, closed_agreement=1.5, **shares))
+    found, graph = attempt(laboratory, "d", {"block1_ratio": 0.1})
+    assert (found.status, graph, found.phases) == ("pruned", None, ())
+    assert found.error.endswith("; the best score so far is 1.5000")
+    assert (found.loss, found.agreement) == (found.closed_loss, found.closed_agreement)
+    stored = json.loads((tmp_path / "trials" / "d.json").read_text())
+    assert stored["status"] == "pruned"

@@ -1,0 +1,80 @@
+"""Chief and workers by Keras Tuner's environment variables, in processes of their own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+TRIALS = 12
+_PATIENCE = 1500
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(world, folder, name, port):
+    settings = world.flags(
+        teacher=str(world.folder / "teacher.keras"),
+        vary=("block1_ratio=0.25|0.5|0.75", "batch=2|4|8|16", "block_rate=1e-3|1e-2"),
+        trials=TRIALS,
+        prune="off",
+        workdir=str(folder),
+    )
+    arguments = [
+        f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in settings.items()
+    ]
+    environment = {
+        **os.environ,
+        "KERASTUNER_TUNER_ID": name,
+        "KERASTUNER_ORACLE_IP": "127.0.0.1",
+        "KERASTUNER_ORACLE_PORT": str(port),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "kgraft.cli.tune", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ongoing(folder):
+    try:
+        return json.loads((folder / "tuner" / "oracle.json").read_text())["ongoing_trials"]
+    except (OSError, ValueError):
+        return {}
+
+
+@pytest.mark.slow
+def test_one_of_two_workers_is_killed_and_all_trials_are_done(world, tmp_path):
+    folder, port = tmp_path / "work", free_port()
+    chief, one, two = (start(world, folder, name, port) for name in ("chief", "one", "two"))
+    try:
+        end = time.monotonic() + _PATIENCE
+        while not ("two" in ongoing(folder) and len(list((folder / "trials").glob("*"))) >= 4):
+            assert time.monotonic() < end, one.communicate(timeout=1)
+            time.sleep(0.2)
+        lost = ongoing(folder)["two"]
+        two.kill()
+        printed, said = chief.communicate(timeout=_PATIENCE)
+        assert chief.returncode == 0, said
+        assert one.wait(timeout=60) == 0
+    finally:
+        for process in (chief, one, two):
+            process.kill()
+            process.wait()
+    content = json.loads((folder / "search.json").read_text())
+    records = {r["trial"]: r for r in content["trials"] if r["trial"] != "start"}
+    assert len(records) == TRIALS
+    assert {record["status"] for record in records.values()} == {"trained"}
+    assert {record["worker"] for record in records.values()} == {"one", "two"}
+    assert records[lost]["worker"] == "one"
+    assert "search.json" in printed
