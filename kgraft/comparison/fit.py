@@ -129,7 +129,10 @@ def _compiled(
         def body(i: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             return i + 1, results.write(i, update(rows[i], weights[i]))
 
-        _, results = tf.while_loop(lambda i, _: i < count, body, [0, results])
+        # One update at a time, as in `grafting.step`: a kernel that runs twice at once may crash.
+        _, results = tf.while_loop(
+            lambda i, _: i < count, body, [0, results], parallel_iterations=1
+        )
         return results.stack()
 
     width = min(plan.batch, _count(data))

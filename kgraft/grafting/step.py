@@ -224,7 +224,12 @@ class _Loop:
             total = self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
             return i + 1, results.write(i, total)
 
-        _, results = tf.while_loop(lambda i, _: i < steps, body, [0, results])
+        # One step at a time: TensorFlow would run several at once where one does not need what
+        # another makes, and its oneDNN kernel of a convolution with an addition behind it keeps
+        # state in itself. Two runs of it at once crash, or read what nobody has written.
+        _, results = tf.while_loop(
+            lambda i, _: i < steps, body, [0, results], parallel_iterations=1
+        )
         return results.stack()
 
 

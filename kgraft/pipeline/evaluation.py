@@ -57,15 +57,15 @@ def saved_model_logits(path: str) -> Logits:
     """Opens a SavedModel's `serving_default`, which takes one image at a time."""
     loaded = tf.saved_model.load(path)
     serve = loaded.signatures["serving_default"]
-    threads = os.cpu_count() or 1
 
     def logits(image: tf.Tensor) -> tf.Tensor:
         return serve(image=image[tf.newaxis])["logits"][0]
 
     # One call for many images: a call of its own for each costs as much as a small model's work.
+    # In it one image at a time, as `grafting.step` does batches.
     @tf.function(autograph=False)
     def many(images: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(logits, images, parallel_iterations=threads)
+        return tf.map_fn(logits, images, parallel_iterations=1)
 
     shape = serve.inputs[0].shape
     run = many.get_concrete_function(tf.TensorSpec([None, *shape[1:]], tf.float32))
