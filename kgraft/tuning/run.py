@@ -86,7 +86,7 @@ class Search:
         records: of all trials, the settings it began with first.
         table: the best of them, ready to print; empty in a worker.
         workdir: the folder with `search.json`, `best.flags`, the pictures and the records.
-        retrained: the best ones as kgraft-distill made them.
+        retrained: the best ones as kgraft-distill made them; one that failed has its error.
     """
 
     records: tuple[TrialRecord, ...]
