@@ -125,8 +125,8 @@ def tune(
         The records and what was made again.
 
     Raises:
-        KgraftError: the input cannot be worked with, no student can keep to the bounds, the work
-            folder belongs to a search of other settings, or every trial failed.
+        KgraftError: the input cannot be worked with, no student that keeps to the bounds was
+            found, the work folder belongs to a search of other settings, or every trial failed.
     """
     if config is not None and flags:
         raise KgraftError(
@@ -144,7 +144,7 @@ def tune(
         settings = _settings(bench)
         store.check_settings(settings)
         laboratory = Laboratory(bench, store, workdir, worker=role.name)
-        check_budget(bench, laboratory.costs)
+        check_budget(bench, laboratory.costs, say)
         start_workdir(workdir)
         store.start(settings)
         _search(laboratory, workdir, role, say)

@@ -99,7 +99,7 @@ def test_other_settings_need_another_folder(done, world):
 
 
 def test_nothing_is_written_where_the_budget_is_impossible(world, tmp_path):
-    with pytest.raises(KgraftError, match=r"--max_macs=0\.05: no student of this space"):
+    with pytest.raises(KgraftError, match=r"--max_macs=0\.05: a student of this space"):
         search(world, tmp_path / "work", max_macs=0.05)
     assert not (tmp_path / "work").exists()
 
