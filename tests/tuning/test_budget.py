@@ -10,6 +10,7 @@ from kgraft.tuning.budget import check_budget, macs, smallest
 from kgraft.tuning.costs import CostBook
 from kgraft.tuning.objective import Costs
 
+pytestmark = pytest.mark.usefixtures("quick_costs")
 VARY = ("block1=keep|width|inner", "block1_ratio=0.25..0.75:0.25", "block2=keep|drop|width:0.9")
 
 
