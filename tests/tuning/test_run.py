@@ -83,6 +83,7 @@ def test_the_best_flags_make_the_same_student(done, world):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("quick_costs")
 def test_a_finished_search_goes_on_with_more_trials(done, world):
     found, _, folder = done
     more, _ = search(world, folder, graft="1", trials=3, resume=True)
@@ -98,6 +99,7 @@ def test_other_settings_need_another_folder(done, world):
         search(world, folder, graft="1")
 
 
+@pytest.mark.usefixtures("quick_costs")
 def test_nothing_is_written_where_the_budget_is_impossible(world, tmp_path):
     with pytest.raises(KgraftError, match=r"--max_macs=0\.05: a student of this space"):
         search(world, tmp_path / "work", max_macs=0.05)
