@@ -6,6 +6,7 @@ from absl import flags
 
 from kgraft.cli import distill_flags, entry
 from kgraft.cli.config_flags import Section, define_section, read_section
+from kgraft.errors import KgraftError
 from kgraft.tuning.config import OBJECTIVES, PRUNES, TUNERS, TuneConfig
 
 ABOUT = (
@@ -107,7 +108,8 @@ def execute(config: TuneConfig) -> None:
         config: the settings.
 
     Raises:
-        KgraftError: the input cannot be worked with, or every trial failed.
+        KgraftError: the input cannot be worked with, every trial failed, or one of the best could
+            not be made again.
     """
     # Late, because this loads TensorFlow and --help must not wait for it.
     from kgraft.tuning.run import tune
@@ -117,10 +119,16 @@ def execute(config: TuneConfig) -> None:
         print("done; the chief writes the results")
         return
     print(found.table)
+    failed = [made for made in found.retrained if made.error is not None]
     for made in found.retrained:
+        if made.error is not None:
+            continue
         print(f"\ntrial {made.trial}, made again in {made.workdir}:\n{made.table}")
     files = "search.json, best.flags, top*.flags, front.svg, importance.svg, blocks.svg, trials/"
     print(f"\nwritten to {found.workdir}: {files}")
+    if failed:
+        reasons = "; ".join(f"trial {made.trial}: {made.error}" for made in failed)
+        raise KgraftError(f"{len(failed)} of the best could not be made again: {reasons}")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ class Bench:
         self.strategy = make_strategy(config.run.train.strategy)
         with self.strategy.scope():
             job = open_job(config.run, QuietStopwatch(), model)
-            self.judge = Judge(job, config.run, config.judge_views)
+            most = config.opened.most_views(config.run)
+            self.judge = Judge(job, config.run, config.judge_views, most_views=most)
         self.start = dataclasses.replace(job, transfer=without_pixels(job.transfer))
         self.teacher_sha256 = weights_sha256(job.chain.graph)
         self.passes = 0

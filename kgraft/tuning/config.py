@@ -1,9 +1,11 @@
 """What a search is asked to do. Like `kgraft.config`, this needs no TensorFlow."""
 
 import dataclasses
+import functools
 from typing import Any
 
 from kgraft.checks import above_zero, at_least, one_of
+from kgraft.compress_config import NOTHING
 from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
 from kgraft.tuning.space import Space, check_space, open_space
@@ -67,6 +69,11 @@ class TuneConfig:
         for cost in COSTS:
             at_least(f"weigh_{cost}", getattr(self, f"weigh_{cost}"), 0)
             above_zero(f"max_{cost}", getattr(self, f"max_{cost}"))
+        self._check_run()
+        check_space(self.opened, self.run)
+
+    def _check_run(self) -> None:
+        """Refuses settings of a run that a search would not follow."""
         if self.run.train.strategy == "multi_worker":
             raise KgraftError(
                 "--strategy=multi_worker is not for searches: give another strategy, and share "
@@ -74,11 +81,17 @@ class TuneConfig:
             )
         if self.run.phases != "all":
             raise KgraftError("--phases is not for searches: each trial trains all phases")
-        check_space(self.opened, self.run)
+        compress = self.run.compress.compress
+        if compress != NOTHING:
+            raise KgraftError(
+                f"--compress={compress} is not for searches, whose trials are not compressed: "
+                "search without it and the formats it makes, then run kgraft-distill "
+                f"--flagfile=best.flags --compress={compress} with those formats"
+            )
 
-    @property
+    @functools.cached_property
     def opened(self) -> Space:
-        """The search space."""
+        """The search space, read once: who edits its file does not change a search under way."""
         return open_space(self.space, self.vary)
 
     @property

@@ -25,15 +25,16 @@ class Judge:
         note: what they are, in words.
     """
 
-    def __init__(self, job: Job, config: RunConfig, count: int) -> None:
+    def __init__(self, job: Job, config: RunConfig, count: int, *, most_views: int) -> None:
         """Makes the views and runs the teacher over them.
 
         Args:
             job: the input of the run that the search starts from, with the transfer images.
             config: its settings.
             count: views of each transfer image.
+            most_views: training views of an image that a candidate may have.
         """
-        self.views, self.note = judge_views(job, config, count)
+        self.views, self.note = judge_views(job, config, count, most_views=most_views)
         self._preprocess = job.teacher.preprocess
         self._loss = make_loss(config.train.loss, temperature=config.train.temperature)
         self._teacher = self._logits(job.chain.graph)
@@ -56,13 +57,16 @@ class Judge:
         ])
 
 
-def judge_views(job: Job, config: RunConfig, count: int) -> tuple[np.ndarray, str]:
-    """Makes views whose numbers come after those of training and of its held-out views.
+def judge_views(
+    job: Job, config: RunConfig, count: int, *, most_views: int
+) -> tuple[np.ndarray, str]:
+    """Makes views whose numbers come after those of any training and of its held-out views.
 
     Args:
         job: has the transfer images.
         config: the settings of the run.
         count: views of each image.
+        most_views: training views of an image that a candidate may have.
 
     Returns:
         Pixels, and what they are in words. Without augmentation there are no further views, and
@@ -78,7 +82,7 @@ def judge_views(job: Job, config: RunConfig, count: int) -> tuple[np.ndarray, st
         size=job.transfer.size,
         seed=data.seed,
         resize=job.transfer.resize,
-        first_view=data.views + data.heldout_views,
+        first_view=most_views + data.heldout_views,
     )
     images = len(job.transfer.images.images)
     return views, f"{count} further views of each of {images} transfer images"

@@ -24,14 +24,43 @@ def worker_lock(folder: pathlib.Path, worker: str) -> pathlib.Path:
     return folder / f"{worker}.lock"
 
 
+def living(folder: pathlib.Path) -> set[str]:
+    """Returns the names of the workers that live, the chief not among them.
+
+    Each one's lock is taken for an instant; where the disk knows no locks nobody seems to live.
+
+    Args:
+        folder: of the workers, in the shared work folder.
+    """
+    names = {path.stem for path in folder.glob("*.lock")}
+    return {name for name in names if "chief" not in name and lives(folder, name)}
+
+
+def lives(folder: pathlib.Path, worker: str) -> bool:
+    """Returns whether a worker holds its lock.
+
+    Args:
+        folder: of the workers.
+        worker: its name.
+    """
+    with file_lock(worker_lock(folder, worker), wait=None) as free:
+        return not free
+
+
 class Reclaiming(keras_tuner.Oracle):
     """An oracle that gives the trial of a dead worker to the next one that asks.
 
     Keras Tuner's chief waits for such a trial for ever. Here a worker holds a lock while it lives,
-    which the kernel gives back when it dies.
+    which the kernel gives back when it dies. A worker that lives and has not asked yet, as it does
+    the run that the search starts from, is waited for: with the chief gone it would ask for ever.
     """
 
     workers: pathlib.Path | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Takes what the oracle of Keras Tuner takes."""
+        super().__init__(*args, **kwargs)
+        self._stopped: set[str] = set()
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Any:
@@ -42,7 +71,7 @@ class Reclaiming(keras_tuner.Oracle):
 
         Returns:
             Keras Tuner's trial; an idle one while all are given out and some are not done, whose
-            worker may yet die.
+            worker may yet die, or a worker has yet to ask.
         """
         if self.workers is not None:
             self._reclaim(tuner_id)
@@ -51,27 +80,30 @@ class Reclaiming(keras_tuner.Oracle):
                     hyperparameters=self.hyperparameters.copy(),
                     status=trial_module.TrialStatus.IDLE,
                 )
-        return super().create_trial(tuner_id)
+        trial = super().create_trial(tuner_id)
+        if trial.status == trial_module.TrialStatus.STOPPED:
+            self._stopped.add(tuner_id)
+        return trial
 
     def _reclaim(self, asking: str) -> None:
         for worker in sorted({*self.ongoing_trials, *self.tuner_ids} - {asking}):
-            if self._lives(worker):
+            if self.workers is not None and lives(self.workers, worker):
                 continue
             self.tuner_ids.discard(worker)
             trial = self.ongoing_trials.pop(worker, None)
             if trial is not None:
                 self._retry_queue.append(trial.trial_id)
 
-    def _lives(self, worker: str) -> bool:
-        assert self.workers is not None
-        with file_lock(worker_lock(self.workers, worker), wait=None) as free:
-            return not free
-
     def _all_given_out(self, asking: str) -> bool:
         given = self.max_trials is not None and len(self.trials) >= self.max_trials
-        others = set(self.ongoing_trials) - {asking}
-        mine = asking in self.ongoing_trials
-        return bool(given and others and not mine and not self._retry_queue)
+        if not given or asking in self.ongoing_trials or self._retry_queue:
+            return False
+        return bool(set(self.ongoing_trials) - {asking} or self._yet_to_ask(asking))
+
+    def _yet_to_ask(self, asking: str) -> set[str]:
+        if self.workers is None:
+            return set()
+        return living(self.workers) - self.tuner_ids - self._stopped - {asking}
 
 
 class RandomOracle(Reclaiming, keras_tuner.oracles.RandomSearchOracle):

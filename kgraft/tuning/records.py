@@ -119,7 +119,13 @@ class TrialStore:
     def records(self) -> tuple[TrialRecord, ...]:
         """Returns all records in the order of their names, the start first."""
         found = [_record(path) for path in self._folder.glob("*.json")]
-        return tuple(sorted(found, key=lambda r: (r.trial != START, r.trial)))
+        return tuple(sorted(found, key=_order))
+
+
+def _order(record: TrialRecord) -> tuple[bool, int, str]:
+    # Keras Tuner pads names to the digits of --trials, which a resumed search may have more of.
+    number = int(record.trial) if record.trial.isdecimal() else 0
+    return (record.trial != START, number, record.trial)
 
 
 def _record(path: pathlib.Path) -> TrialRecord:

@@ -2,22 +2,28 @@
 
 import dataclasses
 import pathlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kgraft.comparison.cells import write_json
 from kgraft.comparison.summary import aligned
+from kgraft.config import RunConfig
 from kgraft.data.write import writing_aside
 from kgraft.errors import KgraftError
 from kgraft.report import versions
 from kgraft.tuning.analysis import beside_start, importance, pareto_front, ranked
+from kgraft.tuning.candidate import candidate_run
 from kgraft.tuning.config import COSTS, TuneConfig
+from kgraft.tuning.flagfile import flag_lines
 from kgraft.tuning.pictures import draw_search
 from kgraft.tuning.records import SCHEMA, START, TrialRecord
+from kgraft.tuning.retrain import student_folder
 
 JSON_NAME = "search.json"
 BEST_FLAGS = "best.flags"
+_TOP = re.compile(r"top(\d+)\.flags")
 _HEAD = ("trial", "agreement %", "latency", "bytes", "MACs", "score", "")
 
 
@@ -52,21 +58,39 @@ def write_search(
     }
     try:
         write_json(workdir / JSON_NAME, content)
-        for rank, record in enumerate(best[: config.top], 1):
-            write_flags(workdir / f"top{rank}.flags", record, workdir / f"top{rank}")
-        if best:
-            write_flags(workdir / BEST_FLAGS, best[0], workdir / "best")
+        _write_flagfiles(workdir, best, config)
         draw_search(records, shares, config, workdir)
     except OSError as error:
         raise KgraftError(f"cannot write the search to {workdir}: {error}") from error
 
 
-def write_flags(path: pathlib.Path, record: TrialRecord, workdir: pathlib.Path) -> None:
+def _write_flagfiles(
+    workdir: pathlib.Path, best: Sequence[TrialRecord], config: TuneConfig
+) -> None:
+    for rank, record in enumerate(best[: config.top], 1):
+        folder = student_folder(workdir, record.trial)
+        write_flags(workdir / f"top{rank}.flags", record, config.run, folder)
+    if best:
+        write_flags(workdir / BEST_FLAGS, best[0], config.run, workdir / "best")
+    # Of an earlier search of a larger --top here: their ranking is not this one's.
+    for path in workdir.glob("top*.flags"):
+        match = _TOP.fullmatch(path.name)
+        if match and int(match[1]) > config.top:
+            path.unlink()
+
+
+def write_flags(
+    path: pathlib.Path, record: TrialRecord, base: RunConfig, workdir: pathlib.Path
+) -> None:
     """Writes the flagfile that kgraft-distill makes a trial's student from.
+
+    What no trial depends on, such as formats and the test set, is as it is now, not as it was when
+    the trial was done.
 
     Args:
         path: the flagfile.
         record: the trial's.
+        base: the settings that the search starts from.
         workdir: the work folder that it names.
     """
     head = [
@@ -78,9 +102,9 @@ def write_flags(path: pathlib.Path, record: TrialRecord, workdir: pathlib.Path) 
         "#",
         f"#   kgraft-distill --flagfile={shlex.quote(str(path))}",
     ]
-    flags = [flag for flag in record.flags if not flag.startswith("--workdir=")]
+    run = dataclasses.replace(candidate_run(record.values, base), workdir=str(workdir))
     with writing_aside(path) as aside:
-        aside.write_text("\n".join([*head, *flags, f"--workdir={workdir}"]) + "\n", "utf-8")
+        aside.write_text("\n".join([*head, *flag_lines(run)]) + "\n", "utf-8")
 
 
 def table(records: Sequence[TrialRecord], config: TuneConfig, most: int = 5) -> str:

@@ -21,13 +21,25 @@ class Retrained:
 
     Attributes:
         trial: its name in the search.
-        table: the table of its report.
+        table: the table of its report; empty where the run failed.
         workdir: the folder with student, files and report.
+        error: why the run failed; None where it did not.
     """
 
     trial: str
     table: str
     workdir: pathlib.Path
+    error: str | None = None
+
+
+def student_folder(workdir: pathlib.Path, trial: str) -> pathlib.Path:
+    """Returns where a trial's student is made again; by its name, as ranks change with --resume.
+
+    Args:
+        workdir: the work folder of the search.
+        trial: the trial's name.
+    """
+    return workdir / f"student_{trial}"
 
 
 def retrain(
@@ -46,22 +58,31 @@ def retrain(
         config: the settings of the search; `top` says how many.
         workdir: the work folder of the search.
         teacher_model: a loaded teacher, or None.
-        say: told one line before each.
+        say: told one line before each, and one where it failed.
 
-    Raises:
-        KgraftError: a run failed.
+    Returns:
+        One for each; a run that failed has its error, and the others are made all the same.
     """
     made = []
-    for rank, record in enumerate(ranked(records, config)[: config.top], 1):
-        folder = workdir / f"top{rank}"
+    for record in ranked(records, config)[: config.top]:
+        folder = student_folder(workdir, record.trial)
         say(f"making trial {record.trial} once more in {folder}")
-        run = dataclasses.replace(
-            candidate_run(record.values, config.run),
-            workdir=str(folder),
-            resume=folder.exists(),
-        )
-        result = api.run(run, QuietStopwatch(), teacher_model)
-        if not isinstance(result, api.Result):
-            raise KgraftError(f"the run in {folder} did not come to its end")
-        made.append(Retrained(record.trial, result.table, folder))
+        try:
+            again = Retrained(record.trial, _make(record, config, folder, teacher_model), folder)
+        except KgraftError as error:
+            again = Retrained(record.trial, "", folder, str(error))
+            say(f"trial {record.trial} could not be made once more: {error}")
+        made.append(again)
     return tuple(made)
+
+
+def _make(
+    record: TrialRecord, config: TuneConfig, folder: pathlib.Path, teacher_model: keras.Model | None
+) -> str:
+    run = dataclasses.replace(
+        candidate_run(record.values, config.run), workdir=str(folder), resume=folder.exists()
+    )
+    result = api.run(run, QuietStopwatch(), teacher_model)
+    if not isinstance(result, api.Result):
+        raise KgraftError(f"the run in {folder} did not come to its end")
+    return result.table

@@ -6,6 +6,7 @@ import gc
 import os
 import pathlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from kgraft.tuning.budget import check_budget
 from kgraft.tuning.config import TuneConfig
 from kgraft.tuning.hparams import log_hparams
 from kgraft.tuning.hypermodel import GraftHyperModel
-from kgraft.tuning.oracles import worker_lock
+from kgraft.tuning.oracles import living, worker_lock
 from kgraft.tuning.records import FAILED, START, TrialRecord, TrialStore
 from kgraft.tuning.report import line, table, write_search
 from kgraft.tuning.retrain import Retrained, retrain
@@ -29,6 +30,9 @@ from kgraft.tuning.trial import Laboratory
 from kgraft.tuning.tuner import open_tuner
 
 _WORKERS = "workers"
+_WAIT_SECONDS = 1.0
+# Whoever asks whether a worker lives holds its lock for an instant: one is not the end.
+_RESTS = (0.1, 0.2, 0.3, 0.4, 0.0)
 _VARIABLES = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID")
 
 
@@ -86,7 +90,7 @@ class Search:
         records: of all trials, the settings it began with first.
         table: the best of them, ready to print; empty in a worker.
         workdir: the folder with `search.json`, `best.flags`, the pictures and the records.
-        retrained: the best ones as kgraft-distill made them.
+        retrained: the best ones as kgraft-distill made them; one that failed has its error.
     """
 
     records: tuple[TrialRecord, ...]
@@ -121,8 +125,8 @@ def tune(
         The records and what was made again.
 
     Raises:
-        KgraftError: the input cannot be worked with, no student can keep to the bounds, the work
-            folder belongs to a search of other settings, or every trial failed.
+        KgraftError: the input cannot be worked with, no student that keeps to the bounds was
+            found, the work folder belongs to a search of other settings, or every trial failed.
     """
     if config is not None and flags:
         raise KgraftError(
@@ -140,7 +144,7 @@ def tune(
         settings = _settings(bench)
         store.check_settings(settings)
         laboratory = Laboratory(bench, store, workdir, worker=role.name)
-        check_budget(bench, laboratory.costs)
+        check_budget(bench, laboratory.costs, say)
         start_workdir(workdir)
         store.start(settings)
         _search(laboratory, workdir, role, say)
@@ -174,18 +178,29 @@ def _search(
 
     with _alive(workdir / _WORKERS, role):
         if role.works:
-            _try_start(laboratory, workdir / _WORKERS, on_trial)
+            _try_start(laboratory, workdir, on_trial)
         tuner = open_tuner(
             GraftHyperModel(laboratory), workdir, shared=role.shared, on_trial=on_trial
         )
         tuner.search()
+        if role.works:
+            # The worker that was at it may have died.
+            _try_start(laboratory, workdir, on_trial)
+        else:
+            _await_start(store, workdir / _WORKERS)
+
+
+def _await_start(store: TrialStore, workers: pathlib.Path) -> None:
+    """Waits for the run that the search starts from while anyone lives who may yet do it."""
+    while store.find(START) is None and living(workers):
+        time.sleep(_WAIT_SECONDS)
 
 
 def _try_start(
-    laboratory: Laboratory, workers: pathlib.Path, on_trial: Callable[[TrialRecord], None]
+    laboratory: Laboratory, workdir: pathlib.Path, on_trial: Callable[[TrialRecord], None]
 ) -> None:
     """Does the run that the search starts from, for what is found to be held against it."""
-    with file_lock(workers / "start.lock", wait=None) as mine:
+    with file_lock(workdir / "start.lock", wait=None) as mine:
         if not mine or laboratory.store.find(START) is not None:
             return
         run = laboratory.bench.config.run
@@ -201,13 +216,16 @@ def _try_start(
 @contextlib.contextmanager
 def _alive(workers: pathlib.Path, role: Role) -> Iterator[None]:
     """Holds this process's lock, by which others know that it lives."""
-    with file_lock(worker_lock(workers, role.name), wait=None) as held:
-        if not held:
-            raise KgraftError(
-                f"another process is at work in {workers.parent} as {role.name}: wait for it, or "
-                f"give this one a {_VARIABLES[2]} of its own (docs/tuning.md)"
-            )
-        yield
+    for rest in _RESTS:
+        with file_lock(worker_lock(workers, role.name), wait=None) as held:
+            if held:
+                yield
+                return
+        time.sleep(rest)
+    raise KgraftError(
+        f"another process is at work in {workers.parent} as {role.name}: wait for it, or "
+        f"give this one a {_VARIABLES[2]} of its own (docs/tuning.md)"
+    )
 
 
 def _check_any(records: tuple[TrialRecord, ...]) -> None:

@@ -89,6 +89,12 @@ class Space:
         values = domain.listed() if domain is not None else None
         return tuple(read_cuts(v) for v in values) if values else (base.teacher.cuts,)
 
+    def most_views(self, base: RunConfig) -> int:
+        """Returns the most training views of an image that a trial may have, or the start."""
+        domain = self.parameters.get("views")
+        values = domain.ends() if domain is not None else ()
+        return max(int(value) for value in (base.data.views, *values))
+
 
 # Rates do nothing in a stage that takes no step.
 _STAGE_OF = {
@@ -152,6 +158,7 @@ def check_space(space: Space, base: RunConfig) -> None:
         _check_name(name)
         check_domain(name, domain)
     _check_start(space, base)
+    _check_augment(space, base)
     blocks = max(count_blocks(cuts) for cuts in space.cut_options(base))
     for name, domain in space.parameters.items():
         match = BLOCK.fullmatch(name)
@@ -190,9 +197,26 @@ def _check_start(space: Space, base: RunConfig) -> None:
         )
 
 
+def _check_augment(space: Space, base: RunConfig) -> None:
+    """Refuses candidates that would train on what others are judged on.
+
+    Without augmentation students are judged on images that are held out, with it on further views
+    of all images; the start is a candidate too.
+    """
+    domain = space.parameters.get("augment")
+    found = {base.data.augment, *(domain.ends() if domain is not None else ())}
+    if "none" in found and len(found) > 1:
+        raise KgraftError(
+            "--space: augment cannot be none in some trials and something else in others (the "
+            f"start is --augment={base.data.augment}): they are not judged on the same images; "
+            "make a search for each"
+        )
+
+
 def _check_effect(name: str, space: Space, base: RunConfig) -> None:
     """Refuses a parameter that no candidate would read."""
     match = BLOCK.fullmatch(name)
+    _check_stage(name, space, base)
     if name == "temperature" and "loss" not in space.parameters and base.train.loss != "kl":
         raise KgraftError(f"--space: temperature does nothing with --loss={base.train.loss}")
     if match and match["what"]:
@@ -210,6 +234,18 @@ def _check_effect(name: str, space: Space, base: RunConfig) -> None:
             raise KgraftError(f"--space: {name} does nothing: block {index} is kept")
     if any(not values for _, values in space.conditions(name)):
         raise KgraftError(f"--space: {name} never exists: no value of what it depends on allows it")
+
+
+def _check_stage(name: str, space: Space, base: RunConfig) -> None:
+    """Refuses a rate in a stage that takes no step in any candidate."""
+    match = BLOCK.fullmatch(name)
+    stage = STAGES[0] if match and match["what"] == "rate" else _STAGE_OF.get(name)
+    if stage is None or stage in space.parameters or base.train.steps[STAGES.index(stage)]:
+        return
+    raise KgraftError(
+        f"--space: {name} does nothing: with --steps={','.join(map(str, base.train.steps))} "
+        f"{stage} is 0 and is not varied"
+    )
 
 
 def _check_value(name: str, value: Value, space: Space, base: RunConfig) -> None:

@@ -6,6 +6,7 @@ import pytest
 from absl import flags
 
 from kgraft.cli import entry, tune
+from kgraft.errors import KgraftError
 from kgraft.tuning import TuneConfig
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -78,3 +79,21 @@ def test_it_prints_the_table(monkeypatch, capsys):
     assert printed.startswith("the table\n\nwritten to work: search.json, best.flags")
     tune.execute(config(*NEEDED))
     assert capsys.readouterr().out == "done; the chief writes the results\n"
+
+
+def test_a_student_that_cannot_be_made_again_costs_neither_table_nor_the_others(
+    monkeypatch, capsys
+):
+    from kgraft.tuning import retrain, run
+
+    folder = pathlib.Path("work")
+    made = (
+        retrain.Retrained("3", "", folder, "it broke"),
+        retrain.Retrained("4", "its report", folder),
+    )
+    monkeypatch.setattr(run, "tune", lambda _: run.Search((), "the table", folder, made))
+    with pytest.raises(KgraftError, match="1 of the best could not be made again: trial 3: it bro"):
+        tune.execute(config(*NEEDED))
+    printed = capsys.readouterr().out
+    assert printed.startswith("the table\n")
+    assert "its report" in printed and "trial 3" not in printed

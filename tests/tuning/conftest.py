@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from small_models import CLASSES, SHAPE, small_model
 
-from kgraft.tuning import TuneConfig
+from kgraft.tuning import TuneConfig, costs
 from kgraft.tuning.bench import Bench
 from kgraft.tuning.records import TrialStore
 from kgraft.tuning.trial import Laboratory
@@ -58,6 +59,19 @@ class World:
         store = TrialStore(folder)
         store.start({})
         return Laboratory(bench, store, folder)
+
+
+@pytest.fixture(scope="module")
+def quick_costs() -> Iterator[None]:
+    """Weighs students by their weights, without files and clocks, which are test_costs.py's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs, "float32_bytes", lambda model: bytes(4 * model.count_params()))
+        patch.setattr(
+            costs,
+            "measure_latencies",
+            lambda files, **_: {name: 1e-3 * len(file) for name, file in files.items()},
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,23 @@ def test_texts_and_tuples():
         ({"weigh_macs": -1.0}, "--weigh_macs must be at least 0"),
         ({"strategy": "multi_worker"}, "--strategy=multi_worker is not for searches"),
         ({"phases": "0"}, "--phases is not for searches"),
+        (
+            {"compress": "prune"},
+            "--compress=prune is not for searches, .*: search without it .*, then run "
+            "kgraft-distill --flagfile=best.flags --compress=prune",
+        ),
         ({"colour": 1}, "unknown settings: colour"),
     ],
 )
 def test_wrong_settings(changes, message):
     with pytest.raises(KgraftError, match=message):
         settings(**changes)
+
+
+def test_editing_the_space_during_a_search_changes_nothing(tmp_path):
+    file = tmp_path / "space.py"
+    text = "from kgraft.tuning import choice\nSPACE = {'batch': choice(8, 16)}\n"
+    file.write_text(text)
+    config = settings("order=forward|backward", space=str(file))
+    file.write_text(text.replace("batch", "colour"))
+    assert list(config.opened.parameters) == ["batch", "order"]

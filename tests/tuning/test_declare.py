@@ -26,11 +26,11 @@ def test_a_rate_exists_only_where_its_block_is_grafted(hp):
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband"])
 def test_oracles_draw_from_the_space(tuner, hp, tmp_path):
-    oracle = make_oracle(tuner, trials=9, seed=0, hyperparameters=hp)
+    oracle = make_oracle(tuner, trials=6, seed=0, hyperparameters=hp)
     oracle.verbose = 0
     oracle._set_project_dir(str(tmp_path), "tuner")
     kinds = set()
-    for _ in range(9):
+    for _ in range(6):
         trial = oracle.create_trial("one")
         values = active_values(SPACE, trial.hyperparameters)
         kept = values["block1"] == "keep"

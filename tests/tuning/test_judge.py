@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from kgraft.tuning.bench import Bench
+from kgraft.tuning.candidate import candidate_run
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,15 @@ def test_no_view_is_one_that_runs_train_on_or_choose_by(bench):
     transfer = bench.start.transfer
     seen = {view.tobytes() for part in (transfer.views, transfer.heldout) for view in part}
     assert len(bench.judge.views) == 40
+    assert not seen & {view.tobytes() for view in bench.judge.views}
+
+
+def test_a_candidate_of_more_views_does_not_train_on_the_judges(world):
+    bench = Bench(world.config(vary=("views=2..6:2",), augment="imagenet"), world.teacher)
+    job = bench.job(candidate_run({"views": 6}, bench.config.run))
+    parts = (job.transfer.views, job.transfer.heldout)
+    seen = {view.tobytes() for part in parts for view in part}
+    assert len(job.transfer.views) == 60
     assert not seen & {view.tobytes() for view in bench.judge.views}
 
 

@@ -6,7 +6,7 @@ from tuning_cases import settings
 
 from kgraft.grafting.locks import file_lock
 from kgraft.tuning.declare import declare
-from kgraft.tuning.oracles import make_oracle, worker_lock
+from kgraft.tuning.oracles import living, make_oracle, worker_lock
 
 
 @pytest.fixture
@@ -53,3 +53,25 @@ def test_a_worker_that_comes_back_gets_its_trial(oracle):
         first = oracle.create_trial("a")
     with alive(oracle, "a"):
         assert oracle.create_trial("a").trial_id == first.trial_id
+
+
+def test_all_wait_for_one_that_lives_and_has_not_asked_yet(oracle):
+    with alive(oracle, "a"), alive(oracle, "chief"):
+        with alive(oracle, "late"):
+            for _ in range(2):
+                end(oracle, oracle.create_trial("a"))
+            assert living(oracle.workers) == {"a", "late"}
+            assert oracle.create_trial("a").status == "IDLE"
+            # It has done the run that the search starts from.
+            assert oracle.create_trial("late").status == "STOPPED"
+            assert oracle.create_trial("a").status == "STOPPED"
+        assert not oracle.tuner_ids
+
+
+def test_one_that_dies_before_it_asks_is_not_waited_for(oracle):
+    with alive(oracle, "a"):
+        with alive(oracle, "late"):
+            for _ in range(2):
+                end(oracle, oracle.create_trial("a"))
+            assert oracle.create_trial("a").status == "IDLE"
+        assert oracle.create_trial("a").status == "STOPPED"

@@ -21,6 +21,13 @@ def test_records_come_back_with_the_start_first(store):
     assert store.find("1") is None
 
 
+def test_records_are_in_the_order_of_their_numbers(store):
+    # From --trials=10 on names have two digits; a resumed search may have both kinds.
+    for name in ("2", "09", "10", "start", "1"):
+        store.save(record(name, 0.5, 0.5))
+    assert [r.trial for r in store.records()] == ["start", "1", "2", "09", "10"]
+
+
 def test_a_folder_belongs_to_one_search(store):
     store.check_settings({"tuner": "random", "cuts": ("a",)})
     with pytest.raises(KgraftError, match="search of other settings: tuner was 'random', now 'b'"):

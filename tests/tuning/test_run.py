@@ -15,7 +15,7 @@ VARY = ("block1_ratio=0.6|0.75|0.9", "batch=8|4")
 
 def search(world, folder, **changes):
     lines = []
-    flags = world.flags(vary=VARY, trials=3, prune="off", workdir=str(folder)) | changes
+    flags = world.flags(vary=VARY, trials=2, prune="off", workdir=str(folder)) | changes
     return tune(teacher_model=world.teacher, say=lines.append, **flags), lines
 
 
@@ -40,14 +40,14 @@ def done(world, tmp_path_factory):
 
 def test_every_trial_has_a_record_and_a_failing_one_stops_nothing(done):
     found, lines, folder = done
-    assert [record.trial for record in found.records] == ["start", "0", "1", "2"]
+    assert [record.trial for record in found.records] == ["start", "0", "1"]
     failed = [record for record in found.records if record.status == "failed"]
     assert [record.error for record in failed] == ["it broke"]
-    assert len([r for r in found.records if r.status == "trained"]) == 3
+    assert len([r for r in found.records if r.status == "trained"]) == 2
     content = json.loads((folder / "search.json").read_text())
-    assert [trial["trial"] for trial in content["trials"]] == ["start", "0", "1", "2"]
+    assert [trial["trial"] for trial in content["trials"]] == ["start", "0", "1"]
     assert content["ranked"][0] == content["best"]
-    assert lines[0].startswith("3 trials, random, 2 parameters; judged on 40 views: 4 further")
+    assert lines[0].startswith("2 trials, random, 2 parameters; judged on 40 views: 4 further")
     assert any(": failed: it broke" in line for line in lines)
 
 
@@ -83,11 +83,12 @@ def test_the_best_flags_make_the_same_student(done, world):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("quick_costs")
 def test_a_finished_search_goes_on_with_more_trials(done, world):
     found, _, folder = done
-    more, _ = search(world, folder, graft="1", trials=4, resume=True)
-    assert more.records[:4] == found.records
-    assert len(more.records) == 5
+    more, _ = search(world, folder, graft="1", trials=3, resume=True)
+    assert more.records[:3] == found.records
+    assert len(more.records) == 4
 
 
 def test_other_settings_need_another_folder(done, world):
@@ -98,8 +99,9 @@ def test_other_settings_need_another_folder(done, world):
         search(world, folder, graft="1")
 
 
+@pytest.mark.usefixtures("quick_costs")
 def test_nothing_is_written_where_the_budget_is_impossible(world, tmp_path):
-    with pytest.raises(KgraftError, match=r"--max_macs=0\.05: no student of this space"):
+    with pytest.raises(KgraftError, match=r"--max_macs=0\.05: a student of this space"):
         search(world, tmp_path / "work", max_macs=0.05)
     assert not (tmp_path / "work").exists()
 

@@ -73,6 +73,38 @@ def test_starts_that_cannot_be_varied(changes, message):
         settings(**changes)
 
 
+@pytest.mark.parametrize(
+    ("vary", "steps", "stage"),
+    [
+        ("block_rate=1e-3|1e-2", (0, 100), "steps_one"),
+        ("block1_rate=1e-3|1e-2", (0, 100), "steps_one"),
+        ("adapter_rate_two=1e-3|1e-2", (100, 0), "steps_two"),
+    ],
+)
+def test_a_rate_of_a_stage_without_steps_is_refused(vary, steps, stage):
+    name, text = vary.partition("=")[0], ",".join(map(str, steps))
+    wanted = f"{name} does nothing: with --steps={text} {stage} is 0 and is not varied"
+    with pytest.raises(KgraftError, match=wanted):
+        settings(vary, steps=steps)
+    assert settings(vary, steps=steps[::-1])
+    assert settings(vary, f"{stage}=0|50", steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("augment", "vary"),
+    [
+        ("crop_flip", "augment=none|crop_flip"),
+        ("none", "augment=crop_flip|imagenet"),
+        ("imagenet", "augment=none"),
+    ],
+)
+def test_no_augmentation_beside_others_is_refused(augment, vary):
+    with pytest.raises(KgraftError, match="--space: augment cannot be none in some trials and"):
+        settings(vary, augment=augment)
+    assert settings("augment=crop_flip|imagenet", augment="crop_flip")
+    assert settings("batch=8|16", augment="none")
+
+
 def test_a_file_and_what_the_flags_say(tmp_path):
     file = tmp_path / "space.py"
     file.write_text(

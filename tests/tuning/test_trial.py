@@ -8,6 +8,7 @@ from kgraft.grafting import run as run_module
 from kgraft.graph import as_model
 from kgraft.tuning.candidate import candidate_run
 
+pytestmark = pytest.mark.usefixtures("quick_costs")
 VALUES = {"block1_ratio": 0.75}
 TWO = {"graft": "1-2", "student": "width:0.5"}
 
@@ -29,7 +30,7 @@ def same(one, other):
 
 
 @pytest.fixture(scope="module")
-def done(world, tmp_path_factory):
+def done(world, tmp_path_factory, quick_costs):
     """Two trials of the same values, then one that shares a block with them."""
     laboratory = world.laboratory(tmp_path_factory.mktemp("trial"), **TWO)
     first = attempt(laboratory, "0")

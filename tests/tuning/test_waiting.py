@@ -1,0 +1,62 @@
+import contextlib
+import threading
+import types
+
+import pytest
+from tuning_cases import record, settings
+
+from kgraft.errors import KgraftError
+from kgraft.grafting.locks import file_lock
+from kgraft.tuning import run
+from kgraft.tuning.oracles import worker_lock
+from kgraft.tuning.records import TrialStore
+from kgraft.tuning.run import Role
+
+
+def test_the_chief_waits_for_the_start_while_a_worker_may_do_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_WAIT_SECONDS", 0.01)
+    store, workers = TrialStore(tmp_path), tmp_path / "workers"
+    store.start({})
+    waiting = threading.Thread(target=run._await_start, args=(store, workers))
+    with file_lock(worker_lock(workers, "chief"), wait=None):
+        with file_lock(worker_lock(workers, "one"), wait=None):
+            waiting.start()
+            waiting.join(0.1)
+            assert waiting.is_alive()
+            store.save(record("start", 0.5, 0.5))
+            waiting.join(5)
+            assert not waiting.is_alive()
+        # Nobody is left who could do it.
+        (tmp_path / "trials" / "start.json").unlink()
+        run._await_start(store, workers)
+
+
+def test_a_lock_that_is_held_for_an_instant_is_waited_for(tmp_path, monkeypatch):
+    role, path = Role("one", shared=True), worker_lock(tmp_path, "one")
+    with contextlib.ExitStack() as asking:
+        asking.enter_context(file_lock(path, wait=None))
+        with monkeypatch.context() as patch:
+            patch.setattr(run.time, "sleep", lambda _: None)
+            with pytest.raises(KgraftError, match=r"another process is at work in .* as one"):
+                run._alive(tmp_path, role).__enter__()
+        monkeypatch.setattr(run.time, "sleep", lambda _: asking.close())
+        with run._alive(tmp_path, role), file_lock(path, wait=None) as free:
+            assert not free
+
+
+def test_the_start_is_tried_once_more_after_the_search(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path)
+    store.start({})
+    bench = types.SimpleNamespace(
+        config=settings(),
+        judge=types.SimpleNamespace(views=(), note=""),
+        untrained=lambda _: (_ for _ in ()).throw(KgraftError("it was tried")),
+    )
+    laboratory = types.SimpleNamespace(bench=bench, store=store)
+    with contextlib.ExitStack() as other:
+        assert other.enter_context(file_lock(tmp_path / "start.lock", wait=None))
+        # The worker that was at it dies during the search.
+        tuner = types.SimpleNamespace(search=other.close)
+        monkeypatch.setattr(run, "open_tuner", lambda *_, **__: tuner)
+        run._search(laboratory, tmp_path, Role("one", shared=True), lambda _: None)
+    assert store.find("start").error == "it was tried"
