@@ -84,6 +84,16 @@ def test_few_weights_are_not_clustered(stage):
     assert left["conv2"] == "its kernel has no more than --clusters=70 weights"
 
 
+def test_weights_that_pruning_leaves_are_counted(stage):
+    # conv2 has 64 weights, of which 32 stay.
+    made = stage.run("prune+cluster", clusters=40, compress_steps=2)
+    left = {layer.name: layer.why for layer in made.outcomes[1].left}
+    assert left["conv2"] == "pruning leaves its kernel fewer than --clusters=40 weights"
+    assert np.sum(kernels(made.model)["conv2"] == 0) == 32
+    kernel = kernels(made.model)["conv3"]
+    assert len(np.unique(kernel)) <= 40 and np.sum(kernel == 0) >= kernel.size // 2
+
+
 def test_training_makes_a_pruned_student_better(stage, pruned):
     untrained = stage.run("prune", compress_rate=1e-9)
     assert pruned.results[0].heldout_loss_end < untrained.results[0].heldout_loss_end
