@@ -5,7 +5,7 @@ import pytest
 from keras import layers as kl
 
 from kgraft.compress import load_tfmot, to_tf_keras
-from kgraft.compress.pruning import wrap_pruning
+from kgraft.compress.pruning import pruning_left, wrap_pruning
 from kgraft.compress_config import CompressConfig
 
 
@@ -17,7 +17,20 @@ def test_kernels_of_few_weights_are_left_alone():
     wrapped = wrap_pruning(to_tf_keras(model), CompressConfig("prune"), ())
     assert wrapped.layers == ("conv1", "conv2")
     (left,) = wrapped.left
-    assert (left.name, left.why) == ("logits", "its kernel has less than 0.5 % of the weights")
+    assert left.name == "logits"
+    assert left.why.endswith("of the smallest, which together have less than 1 % of the weights")
+
+
+def test_the_small_kernels_of_a_deep_network_are_pruned():
+    # Each of them has less than 0.5 % of the weights.
+    image = keras.Input((4, 4, 8))
+    x = image
+    for number in range(220):
+        x = kl.Conv2D(8, 1, name=f"conv{number}")(x)
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(image, kl.Dense(8, name="logits")(x))
+    left = pruning_left(to_tf_keras(model), CompressConfig("prune"))
+    assert [layer.name for layer in left] == ["conv0", "conv1"]
 
 
 @pytest.mark.parametrize("steps", [4, 12, 100, 800])
