@@ -146,6 +146,7 @@ def compress(
         KgraftError: a layer cannot be compressed, or training diverged.
     """
     plain = to_tf_keras(model) if config.techniques else None
+    norms = _hold_norms(plain) if plain is not None else ()
     quantized, results, outcomes = None, [], []
     names = checkpoint_names(config)
     for number, phase in enumerate(compress_phases(config, train, blocks)):
@@ -173,7 +174,24 @@ def compress(
             quantized = QuantizedStudent(wrapped.model, to_keras(plain))
         else:
             model = to_keras(plain)
+            for name in norms:
+                model.get_layer(name).trainable = True
     return Compressed(model, quantized, tuple(results), tuple(outcomes))
+
+
+def _hold_norms(plain: Any) -> tuple[str, ...]:
+    """Lets a model's BatchNorms run as at inference, and returns the names of those it held.
+
+    A handful of views are too few for statistics; those that folded into kernels do not move.
+    """
+    held = [
+        layer
+        for layer in plain.layers
+        if type(layer).__name__ == "BatchNormalization" and layer.trainable
+    ]
+    for layer in held:
+        layer.trainable = False
+    return tuple(layer.name for layer in held)
 
 
 def restore_quantized(
@@ -190,19 +208,23 @@ def restore_quantized(
         KgraftError: the arrays are of another student.
     """
     wrapped = wrap_quantizing(to_tf_keras(model), config, config.techniques[:-1])
-    try:
-        wrapped.restore(arrays)
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise KgraftError(f"the quantised weights are of another student: {reason}") from None
+    _put_back(wrapped, arrays, "the quantised weights")
     return QuantizedStudent(wrapped.model, to_keras(wrapped.strip()))
 
 
 def _restored(wrapped: Wrapped, checkpoints: Checkpoints | None, name: str) -> PhaseResult | None:
     result = checkpoints.finished(name) if checkpoints else None
     if checkpoints and result:
-        wrapped.restore(checkpoints.arrays(name))
+        _put_back(wrapped, checkpoints.arrays(name), f"the weights of the checkpoint {name}")
     return result
+
+
+def _put_back(wrapped: Wrapped, arrays: list[np.ndarray], what: str) -> None:
+    try:
+        wrapped.restore(arrays)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise KgraftError(f"{what} are of another student: {reason}") from None
 
 
 def _trained(
