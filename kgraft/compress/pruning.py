@@ -108,18 +108,18 @@ def kernel_layers(plain: Any) -> tuple[Any, ...]:
 def _smallest(plain: Any) -> set[str]:
     """Names of the layers of the smallest kernels that could be pruned, up to `_FEW` together."""
     layers = kernel_layers(plain)
-    room = _FEW * sum(map(_size, layers))
+    room = _FEW * sum(map(kernel_size, layers))
     few: set[str] = set()
-    for layer in sorted((la for la in layers if type(la).__name__ in _KERNELS), key=_size):
-        room -= _size(layer)
+    for layer in sorted((la for la in layers if type(la).__name__ in _KERNELS), key=kernel_size):
+        room -= kernel_size(layer)
         if room <= 0:
             break
         few.add(layer.name)
     return few
 
 
-def _size(layer: Any) -> int:
-    """How many weights the largest array of a layer with a kernel has."""
+def kernel_size(layer: Any) -> int:
+    """Returns how many weights the largest array of a layer has."""
     return max(int(np.prod(weight.shape)) for weight in layer.weights)
 
 

@@ -1,16 +1,16 @@
 """The third grafting stage: the fused student compressed, one technique after another."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import keras
 import numpy as np
 
 from kgraft.compress.bridge import to_keras, to_tf_keras
-from kgraft.compress.clustering import wrap_clustering
+from kgraft.compress.clustering import clustering_left, wrap_clustering
 from kgraft.compress.emulation import check_quantizable
-from kgraft.compress.pruning import wrap_pruning
+from kgraft.compress.pruning import kernel_layers, kernel_size, pruning_left, wrap_pruning
 from kgraft.compress.quantizing import QuantizedStudent, wrap_quantizing
 from kgraft.compress.training import Left, Wrapped, train_wrapped
 from kgraft.compress_config import CompressConfig
@@ -106,12 +106,36 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
     Raises:
         KgraftError: a layer cannot cross to Keras 2, or int8 cannot be emulated in it; the message
             names it.
+        KgraftError: a technique would leave every kernel as it is.
     """
     if not config.techniques:
         return
     plain = to_tf_keras(model)
+    kernels = {layer.name: kernel_size(layer) for layer in kernel_layers(plain)}
+    zeros: dict[str, int] = {}
+    if "prune" in config.techniques:
+        left = pruning_left(plain, config)
+        pruned = kernels.keys() - {layer.name for layer in left}
+        # What will be zero when clustering comes.
+        zeros = {name: round(config.sparsity * kernels[name]) for name in pruned}
+        _check_some(pruned, left, f"--compress=prune, --sparsity_pattern={config.sparsity_pattern}")
+    if "cluster" in config.techniques:
+        left = clustering_left(plain, config, zeros)
+        clustered = kernels.keys() - {layer.name for layer in left}
+        _check_some(clustered, left, f"--compress=cluster, --clusters={config.clusters}")
     if "quantize" in config.techniques:
+        _check_some(set(kernels), (), "--compress=quantize")
         check_quantizable(plain)
+
+
+def _check_some(changed: Set[str], left: tuple[Left, ...], flags: str) -> None:
+    if changed:
+        return
+    reasons = "; ".join(dict.fromkeys(layer.why for layer in left)) or "no layer has a kernel"
+    raise KgraftError(
+        f"{flags} would leave every kernel of the student as it is: {reasons}; give other "
+        "settings, or leave it out of --compress"
+    )
 
 
 def compress(

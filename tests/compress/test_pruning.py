@@ -4,9 +4,10 @@ import keras
 import pytest
 from keras import layers as kl
 
-from kgraft.compress import load_tfmot, to_tf_keras
+from kgraft.compress import check_compressible, load_tfmot, to_tf_keras
 from kgraft.compress.pruning import pruning_left, wrap_pruning
 from kgraft.compress_config import CompressConfig
+from kgraft.errors import KgraftError
 
 
 def test_kernels_of_few_weights_are_left_alone():
@@ -45,3 +46,33 @@ def test_the_sparsity_is_reached_while_half_of_the_steps_are_left(steps):
     assert bool(due) and float(sparsity) == 0.75
     assert wrapped.settled <= steps // 2 + 1
     assert float(layer.pruning_schedule(1)[1]) == 0.0
+
+
+def convolutions(filters):
+    image = keras.Input((8, 8, 3))
+    x = kl.DepthwiseConv2D(3, name="depthwise")(image)
+    return keras.Model(image, kl.GlobalAveragePooling2D()(kl.Conv2D(filters, 1, name="conv")(x)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"compress": "prune", "sparsity_pattern": "block"},
+            "--sparsity_pattern=block would leave every kernel .*: block sparsity is .*; give ot",
+        ),
+        (
+            {"compress": "cluster", "clusters": 64},
+            "--clusters=64 would leave every kernel .*: clustering is .*; its kernel has no more",
+        ),
+        (
+            {"compress": "prune+cluster", "clusters": 10},
+            "--clusters=10 would leave every kernel .*: .*; pruning leaves its kernel fewer than",
+        ),
+    ],
+)
+def test_what_would_change_nothing_is_refused(settings, message):
+    with pytest.raises(KgraftError, match=message) as error:
+        check_compressible(convolutions(6), CompressConfig(**settings))
+    assert "\n" not in str(error.value)
+    check_compressible(convolutions(6), CompressConfig("prune+cluster", clusters=9))
