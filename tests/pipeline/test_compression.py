@@ -15,6 +15,7 @@ from kgraft.config import ExportConfig
 from kgraft.errors import KgraftError
 from kgraft.export import TFLiteRunner
 from kgraft.grafting import ViewBank
+from kgraft.pipeline import job
 from kgraft.pipeline.reexport import export_again
 from kgraft.pipeline.reexport_config import ReexportConfig
 from kgraft.pipeline.stopwatch import Stopwatch
@@ -124,3 +125,7 @@ def test_banks_are_closed_whatever_happens(world, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         api.distill(world.config(workdir=str(tmp_path / "run")))
     assert len(closed) == 2
+    monkeypatch.setattr(job, "choose_compute", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        api.distill(world.config(workdir=str(tmp_path / "other")))
+    assert len(closed) == 3
