@@ -123,19 +123,19 @@ def run(
     with strategy.scope():
         job = open_job(config, watch, teacher_model)
         checkpoints = open_checkpoints(job, config, strategy=strategy)
-        if chief:
-            start_workdir(workdir)
-            checkpoints.claim()
-            write_transfer_list(job.transfer.images, workdir / TRANSFER)
     if chief:
         # Outside the scope: other workers make no such variables, and would wait for them.
+        check_compression(job, config)
+        start_workdir(workdir)
+        checkpoints.claim()
+        write_transfer_list(job.transfer.images, workdir / TRANSFER)
         warn_of_targets(job, config, watch)
     with strategy.scope():
         job = dataclasses.replace(job, transfer=without_pixels(job.transfer))
         banks = fill_banks(what_training_needs(job, config, checkpoints), config, watch)
-        student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)
-    check_compression(job, student, config)
     try:
+        with strategy.scope():
+            student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)
         results = train_student(
             job,
             student,

@@ -106,11 +106,23 @@ class CompressConfig:
         Raises:
             KgraftError: one needs a technique that is not asked for.
         """
-        for name, technique in COMPRESSED_FORMATS.items():
-            if name in formats and technique not in self.techniques:
-                raise KgraftError(
-                    f"--formats={name} needs --compress={technique}; got --compress={self.compress}"
-                )
+        for name in self.lacking(formats):
+            technique = COMPRESSED_FORMATS[name]
+            raise KgraftError(
+                f"--formats={name} needs --compress={technique}; got --compress={self.compress}"
+            )
+
+    def lacking(self, formats: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns the formats that need a technique which is not asked for.
+
+        Args:
+            formats: names of formats.
+        """
+        return tuple(
+            name
+            for name, technique in COMPRESSED_FORMATS.items()
+            if name in formats and technique not in self.techniques
+        )
 
     def _check_compress(self) -> None:
         parts = self.compress.split("+")

@@ -73,6 +73,11 @@ class CompareConfig:
                 "--strategy=multi_worker is not for comparisons: give another strategy, and to "
                 "share the work give each machine its own --methods"
             )
+        if self.run.compress.techniques:
+            raise KgraftError(
+                f"--compress={self.run.compress.compress} is not for comparisons, which compress "
+                "no student: leave it out"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain nested dicts."""

@@ -21,7 +21,7 @@ def with_convolutions(plain: Any) -> tuple[Any, tuple[str, ...]]:
         layers that were turned. One over other axes than the channels stays as it is.
     """
     library = load_tf_keras()
-    maps = {layer.name: found for layer in plain.layers if (found := _scale_and_offset(layer))}
+    maps = {layer.name: found for layer in plain.layers if (found := scale_and_offset(layer))}
 
     def copy(layer: Any) -> Any:
         if layer.name in maps:
@@ -38,14 +38,24 @@ def with_convolutions(plain: Any) -> tuple[Any, tuple[str, ...]]:
     return made, tuple(maps)
 
 
-def _scale_and_offset(layer: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def scale_and_offset(layer: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns what a layer multiplies each channel of an image by, and what it adds.
+
+    Args:
+        layer: a built layer of Keras 2.
+
+    Returns:
+        Two arrays of `[channels]`; None where it is no such layer, or does not scale channels.
+    """
     kind = type(layer).__name__
     if kind not in _READERS or len(layer.input_shape) != 4:
+        return None
+    if kind == "BatchNormalization" and list(layer.axis) not in ([3], [-1]):
         return None
     channels = layer.input_shape[-1]
     pair = _READERS[kind](layer)
     try:
-        scale, offset = (np.broadcast_to(np.ravel(array), [channels]) for array in pair)
+        scale, offset = (np.broadcast_to(array, [1, 1, 1, channels]).ravel() for array in pair)
     except ValueError:
         return None
     return scale.astype("float32"), offset.astype("float32")

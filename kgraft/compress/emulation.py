@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from kgraft.compress.affine import scale_and_offset
 from kgraft.compress.legacy import load_tf_keras, load_tfmot
 from kgraft.errors import KgraftError
 
@@ -50,9 +51,9 @@ def check_quantizable(plain: Any) -> None:
     """
     for layer in plain.layers:
         kind = type(layer).__name__
-        affine = kind in _AFFINE and len(layer.input_shape) == 4
-        if kind not in (*_KNOWN, *_OUTPUT_ONLY) and not affine:
-            raise _refused(layer.name, f"a {kind}")
+        if kind not in (*_KNOWN, *_OUTPUT_ONLY) and scale_and_offset(layer) is None:
+            what = " that scales other than channels of images" if kind in _AFFINE else ""
+            raise _refused(layer.name, f"a {kind}{what}")
         function = getattr(layer, "activation", None)
         name = getattr(function, "__name__", "linear")
         if function is not None and name not in _ACTIVATIONS:

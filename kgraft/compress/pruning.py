@@ -25,10 +25,11 @@ _PATTERNS = {
 }
 # Four inputs of one output lie side by side in a file, which is what LiteRT's kernels take.
 _BLOCK = (4, 1)
-# A kernel with a smaller share of all kernels' weights saves next to nothing; the first and the
-# last layer's often are such, and miss each weight the most.
-_FEW = 0.005
-_FEW_WEIGHTS = "its kernel has less than 0.5 % of the weights"
+# The smallest kernels, up to this share of all kernels' weights together, save next to nothing; the
+# first and the last layer's often are such, and miss each weight the most. A bound on each kernel
+# alone would leave most of a deep network as it is.
+_FEW = 0.01
+_FEW_WEIGHTS = "its kernel is of the smallest, which together have less than 1 % of the weights"
 _NEVER = "tensorflow-model-optimization does not prune it"
 # How often a mask is made anew while the sparsity rises.
 _MASKS = 40
@@ -46,7 +47,8 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
         The wrapped model; layers that the pattern is not for are named.
     """
     tfmot, library = load_tfmot(), load_tf_keras()
-    kinds, why = _PATTERNS[config.sparsity_pattern]
+    left = pruning_left(plain, config)
+    names = {layer.name for layer in left}
     schedule, settled = _schedule(config, tfmot.sparsity.keras)
     settings: dict[str, Any] = {"pruning_schedule": schedule}
     if config.sparsity_pattern == "2:4":
@@ -55,11 +57,8 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     if config.sparsity_pattern == "block":
         settings["block_size"] = _BLOCK
 
-    sizes = {layer.name: _size(layer) for layer in plain.layers}
-    few = {name for name, size in sizes.items() if size < _FEW * sum(sizes.values())}
-
     def wrap(layer: Any) -> Any:
-        if type(layer).__name__ not in kinds or layer.name in few:
+        if type(layer).__name__ not in _KERNELS or layer.name in names:
             return layer
         return tfmot.sparsity.keras.prune_low_magnitude(layer, **settings)
 
@@ -77,12 +76,7 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     return Wrapped(
         model,
         layers=tuple(layer.layer.name for layer in pruned),
-        left=tuple(
-            Left(layer.name, _FEW_WEIGHTS if type(layer).__name__ in kinds else why or _NEVER)
-            for layer in plain.layers
-            if type(layer).__name__ in _WHOLE
-            and (type(layer).__name__ not in kinds or layer.name in few)
-        ),
+        left=left,
         strip=lambda: tfmot.sparsity.keras.strip_pruning(model),
         begin=begin,
         after_update=after_update,
@@ -90,10 +84,42 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     )
 
 
-def _size(layer: Any) -> int:
-    """How many weights a layer's largest array has; 0 for a layer without a kernel."""
-    if type(layer).__name__ not in _WHOLE:
-        return 0
+def pruning_left(plain: Any, config: CompressConfig) -> tuple[Left, ...]:
+    """Names the layers whose kernels pruning leaves as they are, and why.
+
+    Args:
+        plain: a Keras 2 model.
+        config: the pattern.
+    """
+    kinds, why = _PATTERNS[config.sparsity_pattern]
+    few = _smallest(plain)
+    return tuple(
+        Left(layer.name, _FEW_WEIGHTS if type(layer).__name__ in kinds else why or _NEVER)
+        for layer in kernel_layers(plain)
+        if type(layer).__name__ not in kinds or layer.name in few
+    )
+
+
+def kernel_layers(plain: Any) -> tuple[Any, ...]:
+    """Returns the layers of a Keras 2 model that have a kernel."""
+    return tuple(layer for layer in plain.layers if type(layer).__name__ in _WHOLE)
+
+
+def _smallest(plain: Any) -> set[str]:
+    """Names of the layers of the smallest kernels that could be pruned, up to `_FEW` together."""
+    layers = kernel_layers(plain)
+    room = _FEW * sum(map(kernel_size, layers))
+    few: set[str] = set()
+    for layer in sorted((la for la in layers if type(la).__name__ in _KERNELS), key=kernel_size):
+        room -= kernel_size(layer)
+        if room <= 0:
+            break
+        few.add(layer.name)
+    return few
+
+
+def kernel_size(layer: Any) -> int:
+    """Returns how many weights the largest array of a layer has."""
     return max(int(np.prod(weight.shape)) for weight in layer.weights)
 
 

@@ -1,16 +1,16 @@
 """The third grafting stage: the fused student compressed, one technique after another."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import keras
 import numpy as np
 
 from kgraft.compress.bridge import to_keras, to_tf_keras
-from kgraft.compress.clustering import wrap_clustering
+from kgraft.compress.clustering import clustering_left, wrap_clustering
 from kgraft.compress.emulation import check_quantizable
-from kgraft.compress.pruning import wrap_pruning
+from kgraft.compress.pruning import kernel_layers, kernel_size, pruning_left, wrap_pruning
 from kgraft.compress.quantizing import QuantizedStudent, wrap_quantizing
 from kgraft.compress.training import Left, Wrapped, train_wrapped
 from kgraft.compress_config import CompressConfig
@@ -106,12 +106,36 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
     Raises:
         KgraftError: a layer cannot cross to Keras 2, or int8 cannot be emulated in it; the message
             names it.
+        KgraftError: a technique would leave every kernel as it is.
     """
     if not config.techniques:
         return
     plain = to_tf_keras(model)
+    kernels = {layer.name: kernel_size(layer) for layer in kernel_layers(plain)}
+    zeros: dict[str, int] = {}
+    if "prune" in config.techniques:
+        left = pruning_left(plain, config)
+        pruned = kernels.keys() - {layer.name for layer in left}
+        # What will be zero when clustering comes.
+        zeros = {name: round(config.sparsity * kernels[name]) for name in pruned}
+        _check_some(pruned, left, f"--compress=prune, --sparsity_pattern={config.sparsity_pattern}")
+    if "cluster" in config.techniques:
+        left = clustering_left(plain, config, zeros)
+        clustered = kernels.keys() - {layer.name for layer in left}
+        _check_some(clustered, left, f"--compress=cluster, --clusters={config.clusters}")
     if "quantize" in config.techniques:
+        _check_some(set(kernels), (), "--compress=quantize")
         check_quantizable(plain)
+
+
+def _check_some(changed: Set[str], left: tuple[Left, ...], flags: str) -> None:
+    if changed:
+        return
+    reasons = "; ".join(dict.fromkeys(layer.why for layer in left)) or "no layer has a kernel"
+    raise KgraftError(
+        f"{flags} would leave every kernel of the student as it is: {reasons}; give other "
+        "settings, or leave it out of --compress"
+    )
 
 
 def compress(
@@ -146,6 +170,7 @@ def compress(
         KgraftError: a layer cannot be compressed, or training diverged.
     """
     plain = to_tf_keras(model) if config.techniques else None
+    norms = _hold_norms(plain) if plain is not None else ()
     quantized, results, outcomes = None, [], []
     names = checkpoint_names(config)
     for number, phase in enumerate(compress_phases(config, train, blocks)):
@@ -173,7 +198,24 @@ def compress(
             quantized = QuantizedStudent(wrapped.model, to_keras(plain))
         else:
             model = to_keras(plain)
+            for name in norms:
+                model.get_layer(name).trainable = True
     return Compressed(model, quantized, tuple(results), tuple(outcomes))
+
+
+def _hold_norms(plain: Any) -> tuple[str, ...]:
+    """Lets a model's BatchNorms run as at inference, and returns the names of those it held.
+
+    A handful of views are too few for statistics; those that folded into kernels do not move.
+    """
+    held = [
+        layer
+        for layer in plain.layers
+        if type(layer).__name__ == "BatchNormalization" and layer.trainable
+    ]
+    for layer in held:
+        layer.trainable = False
+    return tuple(layer.name for layer in held)
 
 
 def restore_quantized(
@@ -190,19 +232,23 @@ def restore_quantized(
         KgraftError: the arrays are of another student.
     """
     wrapped = wrap_quantizing(to_tf_keras(model), config, config.techniques[:-1])
-    try:
-        wrapped.restore(arrays)
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise KgraftError(f"the quantised weights are of another student: {reason}") from None
+    _put_back(wrapped, arrays, "the quantised weights")
     return QuantizedStudent(wrapped.model, to_keras(wrapped.strip()))
 
 
 def _restored(wrapped: Wrapped, checkpoints: Checkpoints | None, name: str) -> PhaseResult | None:
     result = checkpoints.finished(name) if checkpoints else None
     if checkpoints and result:
-        wrapped.restore(checkpoints.arrays(name))
+        _put_back(wrapped, checkpoints.arrays(name), f"the weights of the checkpoint {name}")
     return result
+
+
+def _put_back(wrapped: Wrapped, arrays: list[np.ndarray], what: str) -> None:
+    try:
+        wrapped.restore(arrays)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise KgraftError(f"{what} are of another student: {reason}") from None
 
 
 def _trained(

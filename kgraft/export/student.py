@@ -1,5 +1,6 @@
 """Exports a student in every format asked for: guards first, then convert, then one folder."""
 
+import functools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,13 +79,16 @@ def export_student(
     with made_aside(folder) as aside:
         if formats:
             write_saved_model(model, aside / SAVED_MODEL, shape, takes)
+        # Once, though several formats are made from it.
+        float32 = functools.cache(lambda: _convert(model, aside / SAVED_MODEL, "float32", None))
         for name in formats:
             if name != SAVED_MODEL:
                 if name == "int8_qat" and quantized is not None:
                     data = quantized_bytes(quantized, shape, takes)
                 elif name in RECIPES:
-                    float32 = _convert(model, aside / SAVED_MODEL, "float32", None)
-                    data = edge_quantized(float32, name, calibration)
+                    data = edge_quantized(float32(), name, calibration)
+                elif name == "float32":
+                    data = float32()
                 else:
                     data = _convert(model, aside / SAVED_MODEL, name, calibration)
                 data = with_metadata(data, shape, takes, labels)

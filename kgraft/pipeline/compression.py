@@ -17,25 +17,25 @@ from kgraft.compress_config import CompressConfig
 from kgraft.config import EDGE_FORMATS, RunConfig
 from kgraft.errors import KgraftError
 from kgraft.export import check_edge_quantizer
-from kgraft.grafting import Checkpoints, FusedStudent, ProgressLine, TensorBoardLog, fuse, tell_all
+from kgraft.grafting import Checkpoints, FusedStudent, ProgressLine, TensorBoardLog, tell_all
 from kgraft.grafting.checkpoints import read_arrays
 from kgraft.graph import as_model
 from kgraft.pipeline.job import Banks, Job
 from kgraft.pipeline.stopwatch import Stopwatch
+from kgraft.pipeline.targets import untrained_student
 from kgraft.pipeline.workdir import CHECKPOINTS
-from kgraft.students import StudentBlock
 
 
-def check_compression(job: Job, student: tuple[StudentBlock, ...], config: RunConfig) -> None:
-    """Checks before training that the student can be compressed and exported as asked.
+def check_compression(job: Job, config: RunConfig) -> None:
+    """Checks before anything is written that the student can be compressed and exported as asked.
 
     Args:
         job: the input of the run.
-        student: the student blocks, trained or not.
         config: the settings.
 
     Raises:
         KgraftError: a layer of the student cannot be compressed; the message names it.
+        KgraftError: a technique would leave every kernel of the student as it is.
         KgraftError: `--preprocess_inside` and `int8_qat` are both asked for.
         KgraftError: a format needs ai-edge-quantizer, which is not installed.
     """
@@ -51,7 +51,7 @@ def check_compression(job: Job, student: tuple[StudentBlock, ...], config: RunCo
             "--formats=int8_qat takes what the student is trained on, images preprocessed by "
             f"{job.teacher.preprocess}: leave out --preprocess_inside, or int8_qat"
         )
-    check_compressible(as_model(fuse(student).graph, name="student"), config.compress)
+    check_compressible(untrained_student(job, config.data.seed), config.compress)
 
 
 def compression_left(config: RunConfig, checkpoints: Checkpoints) -> bool:

@@ -151,8 +151,12 @@ def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> Banks:
 
     with watch.part("bank", f"running the teacher over {count} views and the held-out ones"):
         heldout = fill(transfer.heldout, job.chain)
-        compute = choose_compute(train.precision, job.chain, heldout)
-        bank = fill(transfer.views, compute.chain)
+        try:
+            compute = choose_compute(train.precision, job.chain, heldout)
+            bank = fill(transfer.views, compute.chain)
+        except BaseException:
+            heldout.close()
+            raise
     for note in _cache_notes(job.chain, bank, positions):
         tell(note)
     return Banks(bank, heldout, compute)

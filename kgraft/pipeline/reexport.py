@@ -110,7 +110,7 @@ def _open(config: ReexportConfig, workdir: pathlib.Path, watch: Stopwatch) -> _W
     with watch.part("student", f"opening the finished run in {workdir}"):
         run = read_finished(workdir)
         graph = trace_model(run.model)
-        run.compress.check_formats(config.export.formats)
+        _check_compressed(run, config.export.formats, workdir)
         wanted = "int8_qat" in config.export.formats
         quantized = read_quantized(run.model, run.compress, workdir) if wanted else None
     data = dataclasses.replace(run.data, **config.moved())
@@ -123,6 +123,15 @@ def _open(config: ReexportConfig, workdir: pathlib.Path, watch: Stopwatch) -> _W
         if test is not None:
             check_test_set(test, transfer.size, names, classes=classes)
     return _Work(run, graph, without_pixels(transfer), test, names, quantized)
+
+
+def _check_compressed(run: FinishedRun, formats: tuple[str, ...], workdir: pathlib.Path) -> None:
+    done = {"sparse": "pruned", "int8_qat": "trained in int8"}
+    for name in run.compress.lacking(formats):
+        raise KgraftError(
+            f"--formats={name} needs a student that was {done[name]}; that of the run in {workdir} "
+            f"was not (--compress={run.compress.compress}): leave {name} out"
+        )
 
 
 def _check_same(run: FinishedRun, transfer: Transfer, dataset: str, workdir: pathlib.Path) -> None:

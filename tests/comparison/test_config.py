@@ -42,6 +42,7 @@ def test_a_cell_has_the_seed_of_its_draw_and_its_own_shots():
         ({"eval_dataset": None}, "--eval_dataset is missing: .*such as --eval_dataset=npz:a.npz"),
         ({"images": 20}, "--images=20 draws without looking at classes; .* give --shots_list"),
         ({"strategy": "multi_worker"}, "--strategy=multi_worker is not for comparisons"),
+        ({"compress": "prune"}, "--compress=prune is not for comparisons, .*: leave it out"),
         ({"shot": 3}, "unknown settings: shot"),
     ],
 )

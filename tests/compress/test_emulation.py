@@ -44,6 +44,13 @@ def test_layers_that_scale_channels_become_convolutions(layer):
     np.testing.assert_allclose(made(x), plain(x), rtol=1e-5, atol=1e-5)
 
 
+def test_other_axes_are_not_taken_for_channels():
+    # As many rows as channels.
+    square = [kl.Conv2D(8, 1), kl.BatchNormalization(axis=1, name="x")]
+    _, names = with_convolutions(to_tf_keras(model(*square)))
+    assert names == ()
+
+
 def test_weights_behind_which_a_relu_follows_are_rounded_too():
     layers = kl.Conv2D(4, 3, name="conv"), kl.ReLU(name="relu")
     emulated = emulate_int8(to_tf_keras(model(*layers)), ())
@@ -60,6 +67,12 @@ def test_weights_behind_which_a_relu_follows_are_rounded_too():
         (
             kl.SeparableConv2D(4, 3, name="s"),
             "=quantize cannot emulate int8 in layer 's'",
+        ),
+        (kl.BatchNormalization(axis=1, name="b"), "'b', a BatchNormalization that scales other"),
+        (kl.Rescaling(np.ones([8, 3]).tolist(), name="r"), "'r', a Rescaling that scales other"),
+        (
+            kl.Normalization(axis=1, mean=[0.0] * 8, variance=[1.0] * 8, name="n"),
+            "'n', a Normalization that scales other than channels of images",
         ),
     ],
 )

@@ -6,6 +6,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from keras import layers as kl
 from small_models import state
 
 from kgraft.compress import restore_quantized
@@ -14,6 +15,8 @@ from kgraft.compress_config import CompressConfig
 from kgraft.errors import KgraftError
 from kgraft.export import DeviceInput, TFLiteRunner, export_student, verify_exports
 from kgraft.grafting import Checkpoints
+
+from .conftest import SHAPE, make_model
 
 PRUNED = ("conv1", "conv2", "conv3", "logits")
 
@@ -84,11 +87,63 @@ def test_few_weights_are_not_clustered(stage):
     assert left["conv2"] == "its kernel has no more than --clusters=70 weights"
 
 
+def test_weights_that_pruning_leaves_are_counted(stage):
+    # conv2 has 64 weights, of which 32 stay.
+    made = stage.run("prune+cluster", clusters=40, compress_steps=2)
+    left = {layer.name: layer.why for layer in made.outcomes[1].left}
+    assert left["conv2"] == "pruning leaves its kernel fewer than --clusters=40 weights"
+    assert np.sum(kernels(made.model)["conv2"] == 0) == 32
+    kernel = kernels(made.model)["conv3"]
+    assert len(np.unique(kernel)) <= 40 and np.sum(kernel == 0) >= kernel.size // 2
+
+
 def test_training_makes_a_pruned_student_better(stage, pruned):
     untrained = stage.run("prune", compress_rate=1e-9)
     assert pruned.results[0].heldout_loss_end < untrained.results[0].heldout_loss_end
     last = stage.run("prune", select="last").results[0]
     assert last.kept_step == 12
+
+
+def with_norm():
+    """A student with a BatchNorm that has no kernel before it to fold into."""
+    keras.utils.set_random_seed(4)
+    image = keras.Input(SHAPE)
+    norm = kl.BatchNormalization(name="norm")
+    x = kl.ReLU(name="relu")(norm(kl.Rescaling(1 / 127.5, -1, name="pixels")(image)))
+    x = kl.GlobalAveragePooling2D(name="pool")(kl.Conv2D(8, 3, name="conv")(x))
+    norm.set_weights([np.float32(values) for values in ([1, 2, 3], [0, 1, 0], [1] * 3, [4] * 3)])
+    return keras.Model(image, kl.Dense(5, name="logits")(x), name="student")
+
+
+@pytest.mark.parametrize("technique", ["prune", "cluster"])
+def test_norms_that_did_not_fold_run_as_at_inference(stage, technique, monkeypatch):
+    student = with_norm()
+    before = state(*student.get_layer("norm").variables)
+    original = stages.train_wrapped
+
+    def compared(wrapped, *args, **training):
+        images = stage.bank.views[:4].astype("float32")
+        wrapped.begin(stage.bank)
+        said, wanted = (np.asarray(wrapped.model(images, training=t)) for t in (True, False))
+        np.testing.assert_allclose(said, wanted, rtol=1e-5, atol=1e-5)
+        return original(wrapped, *args, **training)
+
+    monkeypatch.setattr(stages, "train_wrapped", compared)
+    made = dataclasses.replace(stage, student=student).run(technique)
+    after = made.model.get_layer("norm")
+    assert after.trainable
+    for old, new in zip(before, state(*after.variables), strict=True):
+        np.testing.assert_array_equal(old, new)
+    kernel, old = (np.asarray(m.get_layer("conv").kernel) for m in (made.model, student))
+    assert not np.array_equal(kernel[kernel != 0], old[kernel != 0])
+
+
+def test_a_checkpoint_of_another_student_is_named(stage, tmp_path):
+    checkpoints = Checkpoints(tmp_path, {})
+    stage.run("prune", checkpoints=checkpoints, compress_steps=2)
+    other = dataclasses.replace(stage, student=make_model(2, 12))
+    with pytest.raises(KgraftError, match=r"the checkpoint three/prune-\w+ are of another student"):
+        other.run("prune", checkpoints=checkpoints, compress_steps=2)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 
 from kgraft.errors import KgraftError
 from kgraft.export import export_student, verify_exports
+from kgraft.export import student as student_module
 from kgraft.export.runner import load_interpreter
 
 FORMATS = ("aeq_int8", "aeq_int4", "aeq_mixed")
@@ -27,6 +28,21 @@ def test_every_recipe_is_verified(model, images, tmp_path):
     assert all(check.layers for check in found)
     # int8 rounds sixteen times as finely.
     assert found[0].mean_abs_difference < found[1].mean_abs_difference
+
+
+def test_the_float32_file_is_converted_once(model, images, tmp_path, monkeypatch):
+    pytest.importorskip("ai_edge_quantizer")
+    made = []
+    original = student_module.tflite_bytes
+
+    def noted(saved_model, name, calibration):
+        made.append(name)
+        return original(saved_model, name, calibration)
+
+    monkeypatch.setattr(student_module, "tflite_bytes", noted)
+    formats = ("aeq_int4", "float32", "aeq_mixed")
+    export_student(model, folder=tmp_path, formats=formats, calibration=images)
+    assert made == ["float32"]
 
 
 def test_int4_takes_half_the_bytes(student, images, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -13,6 +14,8 @@ from kgraft.compress import stage
 from kgraft.config import ExportConfig
 from kgraft.errors import KgraftError
 from kgraft.export import TFLiteRunner
+from kgraft.grafting import ViewBank
+from kgraft.pipeline import job
 from kgraft.pipeline.reexport import export_again
 from kgraft.pipeline.reexport_config import ReexportConfig
 from kgraft.pipeline.stopwatch import Stopwatch
@@ -106,3 +109,23 @@ def test_what_cannot_be_exported_is_said_before_training(world, tmp_path, monkey
     settings = {**SETTINGS, "preprocess": "unit", "preprocess_inside": True}
     with pytest.raises(KgraftError, match=r"int8_qat takes .* preprocessed by unit: leave"):
         api.distill(world.config(workdir=str(tmp_path / "run"), **settings))
+    settings = {**SETTINGS, "compress": "cluster", "formats": ("float32",), "clusters": 100_000}
+    with pytest.raises(KgraftError, match="--clusters=100000 would leave every kernel"):
+        api.distill(world.config(workdir=str(tmp_path / "run"), **settings))
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    with pytest.raises(KgraftError, match="--formats=aeq_int4 needs ai-edge-quantizer"):
+        api.distill(world.config(workdir=str(tmp_path / "run"), formats=("aeq_int4",)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_banks_are_closed_whatever_happens(world, tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(ViewBank, "close", lambda bank: closed.append(len(bank)))
+    monkeypatch.setattr(api, "start_student", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        api.distill(world.config(workdir=str(tmp_path / "run")))
+    assert len(closed) == 2
+    monkeypatch.setattr(job, "choose_compute", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        api.distill(world.config(workdir=str(tmp_path / "other")))
+    assert len(closed) == 3

@@ -117,6 +117,13 @@ def test_a_folder_that_is_not_a_finished_run(workdir, name):
         again(workdir, ("int8",))
 
 
+@pytest.mark.parametrize(("name", "done"), [("sparse", "pruned"), ("int8_qat", "trained in int8")])
+def test_formats_of_a_compressed_student_need_such_a_run(workdir, name, done):
+    message = rf"--formats={name} needs a student that was {done}; that of the run in .* was not"
+    with pytest.raises(KgraftError, match=message):
+        again(workdir, (name,))
+
+
 def test_no_folder(tmp_path):
     with pytest.raises(
         KgraftError, match=r"finished run of kgraft-distill; .*nowhere is no folder"
