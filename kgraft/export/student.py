@@ -81,18 +81,19 @@ def export_student(
             write_saved_model(model, aside / SAVED_MODEL, shape, takes)
         # Once, though several formats are made from it.
         float32 = functools.cache(lambda: _convert(model, aside / SAVED_MODEL, "float32", None))
-        for name in formats:
-            if name != SAVED_MODEL:
-                if name == "int8_qat" and quantized is not None:
-                    data = quantized_bytes(quantized, shape, takes)
-                elif name in RECIPES:
-                    data = edge_quantized(float32(), name, calibration)
-                elif name == "float32":
-                    data = float32()
-                else:
-                    data = _convert(model, aside / SAVED_MODEL, name, calibration)
-                data = with_metadata(data, shape, takes, labels)
-                (aside / FILE_NAMES[name]).write_bytes(data)
+
+        def tflite(name: str) -> bytes:
+            if name == "int8_qat" and quantized is not None:
+                return quantized_bytes(quantized, shape, takes)
+            if name in RECIPES:
+                return edge_quantized(float32(), name, calibration)
+            if name == "float32":
+                return float32()
+            return _convert(model, aside / SAVED_MODEL, name, calibration)
+
+        for name in (name for name in formats if name != SAVED_MODEL):
+            data = with_metadata(tflite(name), shape, takes, labels)
+            (aside / FILE_NAMES[name]).write_bytes(data)
         if SAVED_MODEL not in formats:
             shutil.rmtree(aside / SAVED_MODEL, ignore_errors=True)
         if labels is not None:
