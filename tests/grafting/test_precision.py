@@ -68,12 +68,31 @@ def test_policies_are_put_back_also_after_an_error(graft: GraftFactory) -> None:
     assert {layer.dtype_policy.name for b in student for layer in b.body.layers} == policies
 
 
+_NONE = "the processor has none of amx_bf16, avx512_bf16"
+_INTEL = "avx512_bf16 without amx_bf16 is no faster than float32 on this processor"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("AuthenticAMD avx512_bf16", ""),
+        ("GenuineIntel avx512_bf16 amx_bf16", ""),
+        ("GenuineIntel avx512_bf16", _INTEL),
+        ("AuthenticAMD avx2", _NONE),
+        ("", _NONE),
+    ],
+)
+def test_which_processors_are_faster_in_bfloat16(monkeypatch, words: str, wanted: str) -> None:
+    monkeypatch.setattr(precision, "_processor", lambda: frozenset(words.split()))
+    assert precision.missing_bfloat16() == wanted
+
+
 def test_auto_says_what_the_processor_lacks(monkeypatch) -> None:
     chain = make_chain(make_teacher())
-    monkeypatch.setattr(precision, "_cpu_flags", frozenset)
+    monkeypatch.setattr(precision, "_processor", frozenset)
     found = choose_compute("auto", chain, make_bank(chain))
     assert found.dtype == "float32"
-    assert found.note == "the processor has none of amx_bf16, avx512_bf16"
+    assert found.note == _NONE
 
 
 def test_auto_takes_bfloat16_only_where_the_teacher_agrees_with_itself(monkeypatch) -> None:
