@@ -59,8 +59,6 @@ def test_the_figures_are_those_of_the_student_to_come(world, tmp_path, capsys, s
             "student_cuts": ("first", "second"),
             "graft": "1",
         }
-    plain = api.distill(world.config(**settings, workdir=str(tmp_path / "plain")))
-    assert "targets" not in capsys.readouterr().err
     asked = {"formats": ("int8",), "target_bytes": 100}
     result = api.distill(world.config(**settings, **asked, workdir=str(tmp_path / "targets")))
     told = capsys.readouterr().err.splitlines()
@@ -72,8 +70,11 @@ def test_the_figures_are_those_of_the_student_to_come(world, tmp_path, capsys, s
     # Names and rounded biases take a few bytes more or less.
     assert promised == pytest.approx(size, rel=0.05)
     assert result.report.seconds["targets"] > 0
-    for ours, theirs in zip(plain.student.weights, result.student.weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    if student == "own":
+        plain = api.distill(world.config(**settings, workdir=str(tmp_path / "plain")))
+        assert "target" not in capsys.readouterr().err
+        for ours, theirs in zip(plain.student.weights, result.student.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_untrained_student_is_made_outside_the_strategys_scope(world, tmp_path, monkeypatch):
