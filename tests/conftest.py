@@ -1,5 +1,7 @@
 """Models for every test; what they are made of is in small_models.py."""
 
+import functools
+import gc
 import os
 import sys
 from pathlib import Path
@@ -26,19 +28,44 @@ SMALL = (
 )
 # The smallest inputs at which their deepest layers still see more than one place.
 APPLICATIONS = {"VGG16": 32, "ResNet50": 64, "MobileNetV2": 64, "EfficientNetB0": 64}
+# Plain, residual and depthwise are the others; its gates are those of `squeeze_excite`.
+SLOW_APPLICATIONS = ("EfficientNetB0",)
+
+
+def pytest_collection_finish():
+    """Keeps TensorFlow's own objects out of every garbage collection, which walk them for long."""
+    gc.collect()
+    gc.freeze()
+
+
+# pytest alone makes a fixture anew when another parameter was asked for in between.
+@functools.cache
+def _small(name):
+    from small_models import small_model
+
+    return small_model(name)
+
+
+@functools.cache
+def _application(name):
+    from small_models import application_model
+
+    return application_model(name, APPLICATIONS[name])
 
 
 @pytest.fixture(scope="session", params=SMALL)
 def small_teacher(request):
     """Each small model in turn, made once."""
-    from small_models import small_model
-
-    return small_model(request.param)
+    return _small(request.param)
 
 
-@pytest.fixture(scope="session", params=APPLICATIONS)
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW_APPLICATIONS else name
+        for name in APPLICATIONS
+    ],
+)
 def application(request):
     """Each real architecture in turn, made once, with random weights."""
-    from small_models import application_model
-
-    return application_model(request.param, APPLICATIONS[request.param])
+    return _application(request.param)

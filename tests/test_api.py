@@ -11,7 +11,14 @@ from small_models import CLASSES, SHAPE, small_model
 from kgraft import KgraftError, RunConfig, distill
 from kgraft.pipeline import exporting
 
-QUICK = {"shots": 2, "views": 4, "steps": (0, 0), "strategy": "one_device", "formats": ()}
+QUICK = {
+    "graft": "1",
+    "shots": 2,
+    "views": 4,
+    "steps": (0, 0),
+    "strategy": "one_device",
+    "formats": (),
+}
 
 
 @pytest.fixture(scope="module")

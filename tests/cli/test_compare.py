@@ -1,9 +1,10 @@
 import pathlib
-import subprocess
 import sys
 
+import numpy as np
 import pytest
 from absl import flags
+from small_models import CLASSES, SHAPE, small_model
 
 from kgraft.cli import compare, entry
 from kgraft.comparison import METHODS, CompareConfig
@@ -22,13 +23,17 @@ def config(*arguments):
     return compare.build_config(flag_values)
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "kgraft.cli.compare", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command in this process; returns its exit code and what it printed."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["x", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            compare.main()
+        return stop.value.code, capsys.readouterr()
+
+    return run
 
 
 def test_the_defaults_are_the_dataclass_own():
@@ -81,12 +86,12 @@ def test_the_comparisons_there_are():
         ([*NEEDED, "--shots=none", "--images=5"], 2, "--images=5 draws without"),
     ],
 )
-def test_wrong_command_line_is_one_line(arguments, code, message):
-    done = command(*arguments)
-    assert done.returncode == code
-    assert done.stderr.startswith("kgraft-compare: error: ")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_wrong_command_line_is_one_line(command, arguments, code, message):
+    found, told = command(*arguments)
+    assert found == code
+    assert told.err.startswith("kgraft-compare: error: ")
+    assert message in told.err
+    assert told.err.count("\n") == 1
 
 
 def test_it_prints_the_table(monkeypatch, capsys):
@@ -108,16 +113,24 @@ def test_it_prints_the_table(monkeypatch, capsys):
         compare.execute(config(*NEEDED))
 
 
-def test_compares_from_the_command_line(tmp_path):
-    done = command(
-        f"--flagfile={CONFIGS / 'fashion_mnist.flags'}",
+def test_compares_from_the_command_line(command, tmp_path):
+    small_model("plain").save(tmp_path / "teacher.keras")
+    for name in ("train", "test"):
+        images = np.random.default_rng(0).integers(0, 256, [10, *SHAPE], np.uint8)
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(10) % CLASSES)
+    (tmp_path / "given.flags").write_text(
+        f"--teacher={tmp_path / 'teacher.keras'}\n--teacher_cuts=down,conv2\n--graft=1\n"
+        f"--dataset=npz:{tmp_path / 'train.npz'}\n--eval_dataset=npz:{tmp_path / 'test.npz'}\n"
+        "--views=2\n"
+    )
+    code, told = command(
+        f"--flagfile={tmp_path / 'given.flags'}",
         "--methods=closed",
         "--shots_list=1",
         "--draws=1",
-        "--views=2",
         f"--workdir={tmp_path / 'work'}",
     )
-    assert done.returncode == 0, done.stderr
-    assert "[1/1] closed, 1-shot, draw 0" in done.stderr
+    assert code == 0, told.err
+    assert "[1/1] closed, 1-shot, draw 0" in told.err
     assert (tmp_path / "work" / "compare.svg").exists()
-    assert "closed" in done.stdout
+    assert "closed" in told.out

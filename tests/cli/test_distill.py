@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -35,43 +34,38 @@ def api(monkeypatch):
 
 
 def alone(command, *arguments):
-    start = time.monotonic()
-    result = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", ALONE.format(command=command, arguments=arguments)],
         capture_output=True,
         text=True,
         check=False,
     )
-    return result, time.monotonic() - start
 
 
 @pytest.mark.parametrize("command", ["distill", "teach"])
 def test_help_answers_without_tensorflow(command):
-    result, seconds = alone(command, "--help")
+    result = alone(command, "--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert f"usage: kgraft-{command}" in result.stdout
-    assert seconds < 5
 
 
 @pytest.mark.parametrize("command", ["distill", "teach"])
 def test_a_wrong_flag_answers_without_tensorflow(command):
-    result, seconds = alone(command, "--bogus")
+    result = alone(command, "--bogus")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"kgraft-{command}: error: Unknown command line flag 'bogus'")
     assert result.stderr.count("\n") == 1
-    assert seconds < 5
 
 
 FLAGS = ("--teacher=a.keras", "--teacher_cuts=a,b", "--dataset=folder:x")
 
 
 def test_a_dry_run_lists_the_phases_without_tensorflow():
-    result, seconds = alone("distill", *FLAGS, "--graft=0,2", "--dry_run")
+    result = alone("distill", *FLAGS, "--graft=0,2", "--dry_run")
     assert (result.returncode, result.stderr) == (0, "")
     *_, flag, title, first, second, third = result.stdout.splitlines()
     assert flag.startswith("--") and title == "# phases, for --phases:"
     assert (first, second, third) == ("#   0 one/block0", "#   1 one/block2", "#   2 two/blocks0-2")
-    assert seconds < 5
 
 
 @pytest.mark.parametrize(
@@ -84,7 +78,7 @@ def test_a_dry_run_lists_the_phases_without_tensorflow():
     ],
 )
 def test_wrong_blocks_and_phases_answer_without_tensorflow(argument, message):
-    result, _ = alone("distill", *FLAGS, argument)
+    result = alone("distill", *FLAGS, argument)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"kgraft-distill: error: {message}")
 

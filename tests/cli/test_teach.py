@@ -1,5 +1,4 @@
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -22,13 +21,17 @@ def config(*arguments):
     return teach.build_config(flag_values)
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "kgraft.cli.teach", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command in this process; returns its exit code and what it printed."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["x", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            teach.main()
+        return stop.value.code, capsys.readouterr()
+
+    return run
 
 
 def test_every_setting_is_a_flag_and_the_defaults_are_the_dataclass_own():
@@ -60,15 +63,15 @@ def test_the_embedded_teacher_has_its_flagfile():
         ([*NEEDED, "--augment=flip"], 2, "--augment must be one of none, crop_flip, imagenet"),
     ],
 )
-def test_wrong_command_line_is_one_line(arguments, code, message):
-    done = command(*arguments)
-    assert done.returncode == code
-    assert done.stderr.startswith("kgraft-teach: error: ")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_wrong_command_line_is_one_line(command, arguments, code, message):
+    found, told = command(*arguments)
+    assert found == code
+    assert told.err.startswith("kgraft-teach: error: ")
+    assert message in told.err
+    assert told.err.count("\n") == 1
 
 
-def test_trains_from_the_command_line(tmp_path):
+def test_trains_from_the_command_line(command, tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(40) % 2)
@@ -80,10 +83,10 @@ def test_trains_from_the_command_line(tmp_path):
         "--epochs=1",
         "--batch=20",
     ]
-    done = command(*arguments)
-    assert done.returncode == 0, done.stderr
-    assert "a.keras: " in done.stdout.splitlines()[-1]
+    code, told = command(*arguments)
+    assert code == 0, told.err
+    assert "a.keras: " in told.out.splitlines()[-1]
     assert (tmp_path / "a.keras").exists()
-    again = command(*arguments)
-    assert again.returncode == 1
-    assert again.stderr.splitlines()[-1].startswith("kgraft-teach: error: --workdir must be new")
+    code, told = command(*arguments)
+    assert code == 1
+    assert told.err.splitlines()[-1].startswith("kgraft-teach: error: --workdir must be new")

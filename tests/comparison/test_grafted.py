@@ -10,7 +10,6 @@ from kgraft.comparison.grafted import (
     PAPER_CIFAR10,
     PAPER_CIFAR100,
     closed,
-    kgraft,
     paper_config,
     paper_phases,
 )
@@ -87,10 +86,3 @@ def test_closed_is_the_start_of_a_run_without_steps(setting, pixels):
     assert found.updates == 0
     wanted = np.asarray(fuse(blocks).graph(pixels))
     np.testing.assert_array_equal(found.student.graph(pixels), wanted)
-
-
-def test_ours_records_what_it_kept(setting):
-    found = kgraft(setting)
-    assert set(found.settings["kept_steps"]) == {phase.name for phase in setting.job.phases}
-    assert found.settings["train"] == dataclasses.asdict(setting.config.train)
-    assert "held-out" in found.selection

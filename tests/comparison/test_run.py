@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ QUICK = ("fskd", "kd")
 
 def run(world, folder, **changes):
     lines = []
-    flags = world.flags(methods=QUICK, shots_list=(1, 2), draws=2, workdir=str(folder)) | changes
+    flags = {"methods": QUICK, "graft": "3", "shots_list": (1, 2), "draws": 2} | changes
+    flags = world.flags(workdir=str(folder), **flags)
     return compare(teacher_model=world.teacher, say=lines.append, **flags), lines
 
 
@@ -41,7 +43,7 @@ def test_every_cell_has_a_record(done):
     )
     cell = record(folder, "kd_2shot_draw1")
     assert (cell["method"], cell["shots"], cell["draw"], cell["seed"]) == ("kd", 2, 1, 1)
-    assert (cell["images"], cell["views"], cell["updates"]) == (10, 30, 10)
+    assert (cell["images"], cell["views"], cell["updates"]) == (10, 30, 2)
     assert cell["selection"] == "the weights after the last update"
     assert cell["settings"]["rate"] == 3e-3
     assert 0 <= cell["accuracy"] <= 1
@@ -73,8 +75,8 @@ def test_tables_and_picture(done):
     text = (folder / "compare.md").read_text("utf-8")
     assert "| method | 1-shot | 2-shot |" in text
     assert "![accuracy over shots](compare.svg)" in text
-    assert "`--graft=1-3 --student=width:0.5`" in text
-    assert "10 updates of 8 views" in text
+    assert "`--graft=3 --student=width:0.5`" in text
+    assert "2 updates of 8 views" in text
     assert text.splitlines()[2].startswith("Teacher: ")
     assert "million MACs" in text.splitlines()[2]
     assert "images.npz, teacher small.keras" in (folder / "compare.svg").read_text("utf-8")
@@ -82,7 +84,7 @@ def test_tables_and_picture(done):
     mean = np.mean([record(folder, f"kd_1shot_draw{draw}")["accuracy"] for draw in (0, 1)])
     assert content["rows"][0]["accuracy"]["mean"] == pytest.approx(mean)
     assert content["teacher"] == result.teacher
-    assert content["settings"]["budget"] == {"updates": 10, "batch": 8}
+    assert content["settings"]["budget"] == {"updates": 2, "batch": 8}
     for name in ("compare.svg", "compare.png"):
         assert (folder / name).exists()
 
@@ -90,7 +92,7 @@ def test_tables_and_picture(done):
 def test_progress_is_told(done):
     _, lines, _ = done
     assert lines[0] == (
-        "2 methods, 2 numbers of shots, 2 draws: 8 cells, 0 done; budget 10 updates of 8 views"
+        "2 methods, 2 numbers of shots, 2 draws: 8 cells, 0 done; budget 2 updates of 8 views"
     )
     assert len(lines) == 9
     assert lines[1].startswith("[1/8] fskd, 1-shot, draw 0: ")
@@ -115,22 +117,25 @@ def test_what_is_done_is_not_run_again(done, world, monkeypatch):
     monkeypatch.setattr(run_module, "_cell", never)
     result, lines = run(world, folder, resume=True)
     assert lines == [
-        "2 methods, 2 numbers of shots, 2 draws: 8 cells, 8 done; budget 10 updates of 8 views"
+        "2 methods, 2 numbers of shots, 2 draws: 8 cells, 8 done; budget 2 updates of 8 views"
     ]
     assert not result.failed
     assert {path: path.read_bytes() for path in (folder / "cells").iterdir()} == before
 
 
-def test_more_methods_shots_and_draws_join_a_table(world, tmp_path):
-    run(world, tmp_path / "w", methods=("fskd",), shots_list=(1,), draws=1)
+def test_more_methods_shots_and_draws_join_a_table(done, world, tmp_path):
+    shutil.copytree(done[2], tmp_path / "w")
     result, lines = run(
-        world, tmp_path / "w", methods=("finetune",), shots_list=(1, 2), draws=1, resume=True
+        world, tmp_path / "w", methods=("fskd", "mir"), shots_list=(3,), draws=1, resume=True
     )
     assert "2 cells, 0 done" in lines[0]
-    assert [(row.method, row.shots) for row in result.rows] == [
-        ("finetune", 1),
-        ("finetune", 2),
-        ("fskd", 1),
+    assert [(row.method, row.shots, row.draws) for row in result.rows] == [
+        ("kd", 1, 2),
+        ("kd", 2, 2),
+        ("fskd", 1, 2),
+        ("fskd", 2, 2),
+        ("fskd", 3, 1),
+        ("mir", 3, 1),
     ]
 
 
@@ -146,7 +151,7 @@ def test_a_folder_of_another_comparison_is_refused(done, world):
 
 
 def compare_with(teacher, world, folder):
-    flags = world.flags(methods=QUICK, workdir=str(folder), resume=True)
+    flags = world.flags(methods=QUICK, graft="3", workdir=str(folder), resume=True)
     return lambda: compare(teacher_model=teacher, say=lambda _: None, **flags)
 
 
@@ -155,17 +160,18 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(world, tmp_path, mon
         raise ValueError("it\nbroke")
 
     monkeypatch.setitem(methods_module._METHODS, "kd", Method(broken))
-    result, lines = run(world, tmp_path / "w", draws=1, methods=("kd", "fskd"))
-    assert [(cell.method, cell.shots) for cell in result.failed] == [("kd", 1), ("kd", 2)]
+    changes = {"draws": 1, "shots_list": (1,), "methods": ("kd", "fskd")}
+    result, lines = run(world, tmp_path / "w", **changes)
+    assert [(cell.method, cell.shots) for cell in result.failed] == [("kd", 1)]
     assert result.failed[0].error == "ValueError: it broke"
     assert record(tmp_path / "w", "kd_1shot_draw0")["error"] == "ValueError: it broke"
     assert "failed: ValueError: it broke" in lines[1]
     assert "- kd, 1-shot, draw 0: ValueError: it broke" in (tmp_path / "w/compare.md").read_text()
-    assert record(tmp_path / "w", "fskd_2shot_draw0")["error"] is None
+    assert record(tmp_path / "w", "fskd_1shot_draw0")["error"] is None
     monkeypatch.undo()
-    again, lines = run(world, tmp_path / "w", draws=1, methods=("kd", "fskd"), resume=True)
+    again, lines = run(world, tmp_path / "w", **changes, resume=True)
     assert not again.failed
-    assert "4 cells, 2 done" in lines[0]
+    assert "2 cells, 1 done" in lines[0]
 
 
 def test_images_that_cannot_be_drawn_fail_their_cells_only(world, tmp_path):

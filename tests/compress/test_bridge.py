@@ -63,7 +63,8 @@ def test_real_architectures_cross(application):
     assert_crosses(application, tolerance=max(1e-5, 3 * rounding(application)))
 
 
-def test_hard_activations_cross():
+@pytest.mark.slow
+def test_hard_activations_of_a_real_architecture_cross():
     assert_crosses(application_model("MobileNetV3Small", 64))
 
 
@@ -131,9 +132,9 @@ ACTIVATIONS = (
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_cross(name):
-    assert_crosses(ends(kl.Activation(name)))
-    inside = kl.Conv2D(4, 3, padding="same", activation=name, name="inside")
-    assert_crosses(ends(lambda x: kl.Add()([inside(x), inside(x + 1.0)])))
+    inside = kl.Conv2D(6, 3, padding="same", activation=name, name="inside")
+    alone = kl.Activation(name, name="alone")
+    assert_crosses(ends(lambda x: kl.Add()([inside(x), inside(x + 1.0), alone(x)])))
 
 
 @pytest.mark.parametrize("name", ["hard_sigmoid", "leaky_relu", "relu6", "swish"])

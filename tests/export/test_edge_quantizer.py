@@ -30,7 +30,7 @@ def test_every_recipe_is_verified(model, images, tmp_path):
     assert found[0].mean_abs_difference < found[1].mean_abs_difference
 
 
-def test_the_float32_file_is_converted_once(model, images, tmp_path, monkeypatch):
+def test_the_float32_file_is_converted_once(student, images, tmp_path, monkeypatch):
     pytest.importorskip("ai_edge_quantizer")
     made = []
     original = student_module.tflite_bytes
@@ -41,7 +41,7 @@ def test_the_float32_file_is_converted_once(model, images, tmp_path, monkeypatch
 
     monkeypatch.setattr(student_module, "tflite_bytes", noted)
     formats = ("aeq_int4", "float32", "aeq_mixed")
-    export_student(model, folder=tmp_path, formats=formats, calibration=images)
+    export_student(student, folder=tmp_path, formats=formats, calibration=images)
     assert made == ["float32"]
 
 

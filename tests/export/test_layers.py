@@ -14,6 +14,8 @@ def exported(model, images, folder, *formats):
     return {file.format: open(file.path, "rb").read() for file in files}
 
 
+# Of every model test_student.py asks the same through the verification.
+@pytest.mark.parametrize("model", ["depthwise"], indirect=True)
 def test_rounded_weights_are_explained(model, images, tmp_path):
     float32 = float32_bytes(model, images.shape[1:])
     made = exported(model, images, tmp_path, "float32", "float16", *QUANTIZED)

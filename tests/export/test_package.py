@@ -113,6 +113,8 @@ def test_preprocessing_inside_takes_pixels(student, tmp_path, name):
     assert content["inside_the_file"] == name and content["input"]["preprocess"] == "none"
 
 
+# A head that flattens, an open image size, and filters of one channel.
+@pytest.mark.parametrize("model", ["conv", "residual", "depthwise"], indirect=True)
 def test_a_file_of_any_batch(model, images, tmp_path):
     takes = DeviceInput(dynamic_batch=True)
     files = export_student(

@@ -1,9 +1,9 @@
 """Small distillations in a process of its own: python run_graft.py FOLDER '[{"name": ...}, ...]'.
 
 Options of a run: `name` (the student's weights go to FOLDER/NAME.npz), `strategy`, `batch`, `steps`
-(of each phase), `batchnorm`, `bank` (options of `ViewBank`), `workdir` (for checkpoints), `seed`
-(of the starting weights), `kill` ([phase, step]: the process kills itself there). There are two
-logical CPUs.
+(of each phase), `last` (how many of the three phases), `batchnorm`, `bank` (options of `ViewBank`),
+`workdir` (for checkpoints), `seed` (of the starting weights), `kill` ([phase, step]: the process
+kills itself there). There are two logical CPUs.
 """
 
 import json
@@ -56,7 +56,7 @@ def distil(folder: Path, options: dict[str, Any]) -> None:
     with strategy.scope():
         chain = make_chain(make_teacher(batchnorm=batchnorm))
         student = make_student(chain, batchnorm=batchnorm, seed=options.get("seed", 1))
-    phases = graft_schedule((0, 1), _train(options))
+    phases = graft_schedule((0, 1), _train(options))[-options.get("last", 3) :]
     wanted = positions_wanted(phases, features=True)
 
     def on_progress(progress: Progress) -> None:

@@ -24,6 +24,7 @@ from kgraft.grafting import (
     ViewBank,
     graft_schedule,
     make_loss,
+    make_strategy,
     positions_wanted,
     run_schedule,
 )
@@ -194,9 +195,10 @@ def test_values_beyond_float16_stay_in_float32() -> None:
     assert np.isfinite(small.activation(2)).all()
 
 
+# Between them these read the views, both cuts and the logits.
 _SCHEDULE = graft_schedule(
     (0, 1), TrainConfig(steps=(8, 8), batch=8, block_rate=1e-2, adapter_rate=1e-2)
-)
+)[1:]
 
 
 def _trained(graft: GraftFactory, **options: Any) -> list[np.ndarray]:
@@ -209,8 +211,15 @@ def _trained(graft: GraftFactory, **options: Any) -> list[np.ndarray]:
     return read_weights(made["student"])
 
 
-def test_weights_do_not_depend_on_where_rows_are(graft: GraftFactory, tmp_path: Path) -> None:
-    memory = _trained(graft, cache_mb=1)
+@pytest.fixture(scope="module")
+def memory() -> list[np.ndarray]:
+    """The weights from a bank that has everything in memory."""
+    return _trained(GraftFactory(make_strategy("one_device")), cache_mb=1)
+
+
+def test_weights_do_not_depend_on_where_rows_are(
+    graft: GraftFactory, memory: list[np.ndarray], tmp_path: Path
+) -> None:
     disk = _trained(graft, spill_mb=1, spill_folder=tmp_path)
     both = _trained(graft, cache_mb=_POSITION_2_MB, spill_mb=1, spill_folder=tmp_path)
     for other in (disk, both):
@@ -220,11 +229,12 @@ def test_weights_do_not_depend_on_where_rows_are(graft: GraftFactory, tmp_path: 
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_float16_gives_nearly_the_same_weights(graft: GraftFactory, tmp_path: Path) -> None:
-    exact = _trained(graft, cache_mb=1)
-    memory = _trained(graft, cache_mb=1, cache_dtype="float16")
+def test_float16_gives_nearly_the_same_weights(
+    graft: GraftFactory, memory: list[np.ndarray], tmp_path: Path
+) -> None:
+    half = _trained(graft, cache_mb=1, cache_dtype="float16")
     disk = _trained(graft, spill_mb=1, cache_dtype="float16", spill_folder=tmp_path)
-    for found, same, expected in zip(memory, disk, exact, strict=True):
+    for found, same, expected in zip(half, disk, memory, strict=True):
         np.testing.assert_array_equal(found, same)
         np.testing.assert_allclose(found, expected, atol=2e-3)
 
@@ -256,7 +266,7 @@ def _tapped_chain(cuts: tuple[str, ...]) -> Chain:
     return split_chain(trace_model(model), cuts)
 
 
-@pytest.mark.parametrize("grafted", [(1,), (1, 2), (1, 2, 3, 4)])
+@pytest.mark.parametrize("grafted", [(1,), (1, 2, 3)])
 def test_more_blocks_are_no_more_passes_of_the_teacher(
     strategy: tf.distribute.Strategy, grafted: tuple[int, ...]
 ) -> None:

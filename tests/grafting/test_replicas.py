@@ -12,12 +12,12 @@ from grafting_cases import load, start_distil, wait_distil
 def test_two_replicas(tmp_path: Path) -> None:
     # 20 views: batches of 8 end an epoch with 4, of 7 with 6 and need padding for two replicas.
     runs = [
-        {"name": f"{strategy}{batch}", "strategy": strategy, "batch": batch}
+        {"name": f"{strategy}{batch}", "strategy": strategy, "batch": batch, "last": 2}
         for strategy in ("one_device", "mirrored")
         for batch in (7, 8)
     ]
     # A BatchNorm that trains its statistics has a batch of its own on each replica.
-    runs.append({"name": "batchnorm", "strategy": "mirrored", "batchnorm": True})
+    runs.append({"name": "batchnorm", "strategy": "mirrored", "batchnorm": True, "last": 1})
     wait_distil(start_distil(tmp_path, runs))
     for batch in (7, 8):
         pairs = zip(

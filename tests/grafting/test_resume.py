@@ -13,6 +13,8 @@ _PHASES = (
     Phase("one/block1", 1, 2, 6, 1e-2, 1e-2, batch=8),
     Phase("two/blocks0-1", 0, 2, 6, 1e-3, 1e-3, batch=8, stage=2),
 )
+# After the last update of the last phase, before it is saved.
+_KILL = ["two/blocks0-1", 6]
 
 
 def _run(
@@ -44,12 +46,14 @@ def test_resumed_run_has_the_weights_of_a_whole_run(graft: GraftFactory, tmp_pat
 def test_killed(tmp_path: Path) -> None:
     work = str(tmp_path / "work")
     # In one process a whole run, and one of the same settings that kills itself.
-    runs = [{"name": "whole"}, {"workdir": work, "kill": ["two/blocks0-1", 6]}]
+    runs = [{"name": "whole", "last": 2}, {"workdir": work, "last": 2, "kill": _KILL}]
     killed = start_distil(tmp_path, runs)
     killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "work" / "two_blocks0-1.json").exists()
     # The other weights this run starts from do not matter.
-    wait_distil(start_distil(tmp_path, [{"name": "resumed", "workdir": work, "seed": 99}]))
+    wait_distil(
+        start_distil(tmp_path, [{"name": "resumed", "workdir": work, "last": 2, "seed": 99}])
+    )
     for a, b in zip(load(tmp_path, "whole"), load(tmp_path, "resumed"), strict=True):
         np.testing.assert_array_equal(a, b)

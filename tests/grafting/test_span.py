@@ -1,13 +1,15 @@
 """Grafts as functions: what they read, compute and list for training."""
 
 import dataclasses
+import functools
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from grafting_cases import GraftFactory, make_bank, make_views
 
-from kgraft.grafting import Phase, student_function
+from kgraft.grafting import Phase, make_strategy, student_function
 from kgraft.grafting.span import (
     Objective,
     Reads,
@@ -16,6 +18,12 @@ from kgraft.grafting.span import (
     run_teacher,
     state_variables,
 )
+
+
+@functools.cache
+def _shared(**options: Any) -> dict[str, Any]:
+    """What tests of many spans read and none of them changes."""
+    return GraftFactory(make_strategy("one_device"))(**options)
 
 
 def _phase(start: int, stop: int) -> Phase:
@@ -37,9 +45,9 @@ def _run(made: dict, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("cache_mb", [0, 1])
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3)])
 def test_a_span_replaced_by_itself_is_the_teacher(
-    graft: GraftFactory, batchnorm: bool, cache_mb: float, start: int, stop: int
+    batchnorm: bool, cache_mb: float, start: int, stop: int
 ) -> None:
-    made = graft(kept=(0, 1, 2), batchnorm=batchnorm, cache_mb=cache_mb)
+    made = _shared(kept=(0, 1, 2), batchnorm=batchnorm, cache_mb=cache_mb)
     losses, logits = _run(made, _objective(made, _phase(start, stop)))
     np.testing.assert_allclose(logits, made["bank"].logits, atol=1e-5)
     np.testing.assert_allclose(losses, np.zeros(20), atol=1e-6)
@@ -48,9 +56,9 @@ def test_a_span_replaced_by_itself_is_the_teacher(
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3)])
 @pytest.mark.parametrize("positions", [(), (1,), (2,), (1, 2)])
 def test_the_cache_does_not_change_the_loss(
-    graft: GraftFactory, positions: tuple[int, ...], start: int, stop: int
+    positions: tuple[int, ...], start: int, stop: int
 ) -> None:
-    made = graft(positions=positions)
+    made = _shared(positions=positions)
     objective = _objective(made, _phase(start, stop))
     chain = made["chain"]
     out = target = run_teacher(chain.blocks[:start], make_views() / np.float32(255))

@@ -23,7 +23,7 @@ from .conftest import make_images
 def finished(world, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished") / "run"
     config = world.config(
-        workdir=str(workdir), eval_dataset=world.npz, formats=("int8",), steps=(0, 0)
+        workdir=str(workdir), eval_dataset=world.npz, formats=("int8",), steps=(0, 0), graft="1"
     )
     api.distill(config)
     return workdir
@@ -81,7 +81,11 @@ def test_an_export_is_replaced_as_a_whole_and_can_be_made_again(workdir):
 
 def test_pixels_go_in_where_the_preprocessing_is_inside(world, tmp_path):
     config = world.config(
-        workdir=str(tmp_path / "run"), preprocess="tf", steps=(0, 0), formats=("float32",)
+        workdir=str(tmp_path / "run"),
+        preprocess="tf",
+        steps=(0, 0),
+        graft="1",
+        formats=("float32",),
     )
     student = api.distill(config).student
     report, folder = again(tmp_path / "run", ("float32",), preprocess_inside=True)
@@ -97,7 +101,7 @@ def test_too_little_agreement_is_in_the_report(workdir):
     # Logits that hardly differ: int8 cannot tell them apart.
     head = student.layers[-1]
     kernel, bias = head.get_weights()
-    head.set_weights([1e-3 * kernel, 5 + 0 * bias])
+    head.set_weights([1e-5 * kernel, 5 + 0 * bias])
     student.save(workdir / "student.keras")
     report, folder = again(workdir, ("int8",), min_agreement=0.999)
     (check,) = report.verification

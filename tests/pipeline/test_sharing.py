@@ -17,7 +17,7 @@ from kgraft import api
 from kgraft.errors import KgraftError
 from kgraft.pipeline import training
 
-NAMES = ("one/block0", "one/block1", "one/block2", "two/blocks0-1", "two/blocks0-2")
+NAMES = ("one/block0", "one/block1", "two/blocks0-1")
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -70,7 +70,7 @@ def assert_same_student(workdir, whole):
 def test_two_at_once_train_every_phase_once(world, tmp_path, whole):
     workdir = tmp_path / "run"
     # One of them finds what the other has begun, whichever is the first.
-    runs = [start(world, workdir, "--resume"), start(world, workdir, "--phases=0-4")]
+    runs = [start(world, workdir, "--resume"), start(world, workdir, "--phases=0-2")]
     (out, err), (some_out, some_err) = [end(run) for run in runs]
     assert sorted(trained(err) + trained(some_err)) == sorted(NAMES)
     assert "student" in out and "finished" in some_out
@@ -95,11 +95,11 @@ def test_what_a_killed_run_leaves_another_takes_over(world, tmp_path, whole):
         told.append(line)
         if "waiting for one/block1, which another run is training" in line:
             break
-    assert trained("".join(told)) == ["one/block0", "one/block2"]
+    assert trained("".join(told)) == ["one/block0"]
     killed.kill()
     killed.communicate()
     _, rest = end(other)
-    assert trained(rest) == ["one/block1", "two/blocks0-1", "two/blocks0-2"]
+    assert trained(rest) == ["one/block1", "two/blocks0-1"]
     assert_same_student(workdir, whole)
 
 
@@ -115,24 +115,24 @@ def test_phases_in_any_order_and_a_later_run(world, tmp_path, whole, capsys, mon
         return api.distill(world.config(workdir=str(workdir), **changes))
 
     monkeypatch.setattr(training, "make_blocks", spied)
-    started = run(phases="2,0")
+    started = run(phases="1")
     assert started.workdir == workdir
-    assert started.phases == {name: name in ("one/block0", "one/block2") for name in NAMES}
+    assert started.phases == {name: name == "one/block1" for name in NAMES}
     assert not {path.name for path in workdir.iterdir()} - {
         "checkpoints",
         "tensorboard",
         "transfer.json",
     }
-    with pytest.raises(KgraftError, match=r"3 two/blocks0-1 goes on from .* finished: 1 one"):
+    with pytest.raises(KgraftError, match=r"2 two/blocks0-1 goes on from .* finished: 0 one"):
         run(phases="two/blocks0-1")
     with pytest.raises(KgraftError, match=r"run of other settings: train\.steps was \[4, 4\]"):
-        run(phases="1", steps=(5, 4))
+        run(phases="0", steps=(5, 4))
     with pytest.raises(KgraftError, match="must be new or empty"):
         run()
-    assert run(phases="1,3").phases == dict.fromkeys(NAMES, True) | {NAMES[4]: False}
+    assert run(phases="0").phases == dict.fromkeys(NAMES, True) | {NAMES[2]: False}
     capsys.readouterr()
     result = run(resume=True)
-    assert trained(capsys.readouterr().err) == [NAMES[4]]
+    assert trained(capsys.readouterr().err) == [NAMES[2]]
     assert_same_student(workdir, whole)
     assert [phase.name for phase in result.report.phases] == list(NAMES)
     # The first run's start is put back by the others, which need its form alone.
