@@ -73,6 +73,7 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "loss": "mae"}, "--loss must be one of normalized_mse, mse, kl; got 'mae'"),
         ({**NEEDED, "block_rate": 0}, "--block_rate must be above 0; got 0"),
         ({**NEEDED, "steps": -1}, "--steps must be at least 0; got -1"),
+        ({**NEEDED, "fake_quant": "int4"}, "--fake_quant must be one of none, int8; got 'int4'"),
         ({**NEEDED, "cache_dtype": "int8"}, "--cache_dtype must be one of float32, float16; got"),
         ({**NEEDED, "spill_mb": -1}, "--spill_mb must be at least 0; got -1"),
     ],
