@@ -24,10 +24,11 @@ CACHE_DTYPES = ("float32", "float16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "bfloat16")
 FAKE_QUANTS = ("none", "int8")
-# What any student can be exported as, what needs a compressed one, and ai-edge-quantizer.
+# What any student can be exported as, what needs a compressed one, ai-edge-quantizer or tf2onnx.
 PLAIN_FORMATS = ("saved_model", "float32", "float16", "dynamic", "int8", "int16x8")
 EDGE_FORMATS = ("aeq_int8", "aeq_int4", "aeq_mixed")
-FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS)
+ONNX = "onnx"
+FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS, ONNX)
 # The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
 ON_CORRUPT = ("skip", "stop")
@@ -224,7 +225,8 @@ class ExportConfig:
     Attributes:
         formats: any of `saved_model`, `float32`, `float16`, `dynamic` (int8 weights), `int8`
             (full-integer), `int16x8` (int16 activations, int8 weights), `sparse` (of a pruned
-            student), `int8_qat` (full-integer, trained so), `aeq_int8`, `aeq_int4`, `aeq_mixed`.
+            student), `int8_qat` (full-integer, trained so), `aeq_int8`, `aeq_int4`, `aeq_mixed`,
+            `onnx`.
         preprocess_inside: whether the files take pixels 0..255 and preprocess them themselves.
         dynamic_batch: whether the files take any number of images at once, not one.
         min_agreement: share of images, 0..1, on which a file must name the student's class; None

@@ -37,7 +37,10 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "dataset": "images"}, "--dataset must be tfds:NAME, folder:PATH"),
         ({**NEEDED, "formats": "int4"}, "--formats must be one of saved_model, float32"),
         ({**NEEDED, "formats": "int8,int8"}, "--formats must name each format once"),
-        ({**NEEDED, "formats": "int8_q"}, "int8_qat, aeq_int8, aeq_int4, aeq_mixed; got 'int8_q'"),
+        (
+            {**NEEDED, "formats": "int8_q"},
+            "int8_qat, aeq_int8, aeq_int4, aeq_mixed, onnx; got 'int8_q'",
+        ),
         (
             {**NEEDED, "formats": "int8_qat"},
             "--formats=int8_qat needs --compress=quantize; got",
