@@ -43,13 +43,17 @@ setuptools.setup(
     extras_require={
         "benchmarks": ["torch>=2.4"],
         "edge": ["ai-edge-quantizer>=0.10,<1"],  # the formats aeq_int8, aeq_int4 and aeq_mixed
+        "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"],  # the format onnx
         "test": [
             "ai-edge-quantizer>=0.10,<1",
             "hypothesis>=6",
             "mypy>=1.11",
+            "onnx>=1.17,<2",
+            "onnxruntime>=1.20,<2",
             "pytest>=8",
             "pytest-xdist>=3",
             "ruff>=0.9",
+            "tf2onnx>=1.17,<2",
         ],
     },
     entry_points={

@@ -23,10 +23,12 @@ DECAYS = ("cosine", "constant")
 CACHE_DTYPES = ("float32", "float16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "bfloat16")
-# What any student can be exported as, what needs a compressed one, and ai-edge-quantizer.
+FAKE_QUANTS = ("none", "int8")
+# What any student can be exported as, what needs a compressed one, ai-edge-quantizer or tf2onnx.
 PLAIN_FORMATS = ("saved_model", "float32", "float16", "dynamic", "int8", "int16x8")
 EDGE_FORMATS = ("aeq_int8", "aeq_int4", "aeq_mixed")
-FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS)
+ONNX = "onnx"
+FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS, ONNX)
 # The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
 ON_CORRUPT = ("skip", "stop")
@@ -166,6 +168,8 @@ class TrainConfig:
         select: weights kept of a phase: `heldout`, of the lowest held-out loss, or `last`.
         strategy: distribution strategy.
         precision: what the graft computes in, weights apart; `auto` is bfloat16 where that is safe.
+        fake_quant: what student blocks are rounded to while they learn: `int8` for weights and
+            activations as in an int8 file, `none` for nothing.
         xla: whether steps are compiled with XLA, for GPUs only.
         cache_mb: memory for cached teacher activations, in MiB.
         cache_dtype: what they are kept in; steps compute in float32 or `precision` either way.
@@ -187,6 +191,7 @@ class TrainConfig:
     select: str = "heldout"
     strategy: str = "auto"
     precision: str = "auto"
+    fake_quant: str = "none"
     xla: bool = False
     cache_mb: int = 2048
     cache_dtype: str = "float32"
@@ -200,6 +205,7 @@ class TrainConfig:
         one_of("select", self.select, ("heldout", "last"))
         one_of("strategy", self.strategy, STRATEGIES)
         one_of("precision", self.precision, PRECISIONS)
+        one_of("fake_quant", self.fake_quant, FAKE_QUANTS)
         above_zero("temperature", self.temperature)
         at_least("feature_weight", self.feature_weight, 0)
         for steps in self.steps:
@@ -219,7 +225,8 @@ class ExportConfig:
     Attributes:
         formats: any of `saved_model`, `float32`, `float16`, `dynamic` (int8 weights), `int8`
             (full-integer), `int16x8` (int16 activations, int8 weights), `sparse` (of a pruned
-            student), `int8_qat` (full-integer, trained so), `aeq_int8`, `aeq_int4`, `aeq_mixed`.
+            student), `int8_qat` (full-integer, trained so), `aeq_int8`, `aeq_int4`, `aeq_mixed`,
+            `onnx`.
         preprocess_inside: whether the files take pixels 0..255 and preprocess them themselves.
         dynamic_batch: whether the files take any number of images at once, not one.
         min_agreement: share of images, 0..1, on which a file must name the student's class; None

@@ -37,7 +37,10 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "dataset": "images"}, "--dataset must be tfds:NAME, folder:PATH"),
         ({**NEEDED, "formats": "int4"}, "--formats must be one of saved_model, float32"),
         ({**NEEDED, "formats": "int8,int8"}, "--formats must name each format once"),
-        ({**NEEDED, "formats": "int8_q"}, "int8_qat, aeq_int8, aeq_int4, aeq_mixed; got 'int8_q'"),
+        (
+            {**NEEDED, "formats": "int8_q"},
+            "int8_qat, aeq_int8, aeq_int4, aeq_mixed, onnx; got 'int8_q'",
+        ),
         (
             {**NEEDED, "formats": "int8_qat"},
             "--formats=int8_qat needs --compress=quantize; got",
@@ -73,6 +76,7 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "loss": "mae"}, "--loss must be one of normalized_mse, mse, kl; got 'mae'"),
         ({**NEEDED, "block_rate": 0}, "--block_rate must be above 0; got 0"),
         ({**NEEDED, "steps": -1}, "--steps must be at least 0; got -1"),
+        ({**NEEDED, "fake_quant": "int4"}, "--fake_quant must be one of none, int8; got 'int4'"),
         ({**NEEDED, "cache_dtype": "int8"}, "--cache_dtype must be one of float32, float16; got"),
         ({**NEEDED, "spill_mb": -1}, "--spill_mb must be at least 0; got -1"),
     ],

@@ -99,6 +99,8 @@ TRAINING = Section(
         "strategy": f"distribution: {_either(config.STRATEGIES)}",
         "precision": f"what the graft computes in: {_either(config.PRECISIONS)}; auto is "
         "bfloat16 where the device multiplies it and the teacher names the same classes in it",
+        "fake_quant": f"what student blocks are rounded to while they learn: "
+        f"{_either(config.FAKE_QUANTS)}; int8 is for the int8 file, weights stay float32",
         "xla": "compile steps with XLA; for GPUs, on CPUs it is far slower and refused",
         "cache_mb": "memory for cached teacher activations, in MiB",
         "cache_dtype": f"what they are kept in: {_either(config.CACHE_DTYPES)}; float16 takes half "

@@ -94,6 +94,7 @@ def paper_config(config: RunConfig) -> RunConfig:
         order="forward",
         select="last",
         precision="float32",
+        fake_quant="none",
     )
     student = dataclasses.replace(config.student, start="random")
     return dataclasses.replace(config, train=train, student=student)

@@ -2,7 +2,7 @@
 
 from kgraft.export.convert import float32_bytes
 from kgraft.export.device import microcontroller_notes, phone_commands
-from kgraft.export.edge_quantizer import check_edge_quantizer
+from kgraft.export.extras import check_extras
 from kgraft.export.guards import check_folder
 from kgraft.export.judge import Demands, Reference, check_verified, with_test
 from kgraft.export.latency import measure_latencies, measure_latency, measure_timings
@@ -14,7 +14,8 @@ from kgraft.export.litert_tool import (
     time_by_tool,
 )
 from kgraft.export.metadata import read_labels
-from kgraft.export.names import EXPORTS, FILE_NAMES, LABELS_NAME
+from kgraft.export.names import EXPORTS, FILE_NAMES, LABELS_NAME, TFLITE
+from kgraft.export.onnx_file import OnnxRunner
 from kgraft.export.records import (
     Comparison,
     DeviceInput,
@@ -38,17 +39,19 @@ __all__ = [
     "EXPORTS",
     "FILE_NAMES",
     "LABELS_NAME",
+    "TFLITE",
     "TOLERANCES",
     "Comparison",
     "Demands",
     "DeviceInput",
     "ExportedFile",
     "LayerNoise",
+    "OnnxRunner",
     "Reference",
     "TFLiteRunner",
     "Timing",
     "Verification",
-    "check_edge_quantizer",
+    "check_extras",
     "check_folder",
     "check_resolution",
     "check_verified",

@@ -111,18 +111,37 @@ def quantized_bytes(
 def _save(
     model: Any, variables: list[Any], folder: Path, *, shape: Shape, takes: DeviceInput | None
 ) -> None:
-    takes = takes or DeviceInput()
+    module = tf.Module()
+    module.weights = variables
+    module.serve, _ = _serving(model, shape, takes or DeviceInput())
+    with quiet_stderr():
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
 
+
+def serving(
+    model: keras.Model, shape: Shape, takes: DeviceInput
+) -> tuple[Any, list[tf.TensorSpec]]:
+    """Makes the function that the files hold, `image` to a dict of `logits`.
+
+    Args:
+        model: functional classifier, `[batch, height, width, channels]` to `[batch, classes]`; it
+            is copied, not changed.
+        shape: `(height, width, channels)` of an image.
+        takes: what is done inside and how many images it takes.
+
+    Returns:
+        A `tf.function` and its signature.
+    """
+    return _serving(_float32_copy(model), shape, takes)
+
+
+def _serving(model: Any, shape: Shape, takes: DeviceInput) -> tuple[Any, list[tf.TensorSpec]]:
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {OUTPUT_NAME: model(preprocess(image, takes.in_file), training=False)}
 
-    module = tf.Module()
-    module.weights = variables
     batch = None if takes.dynamic_batch else 1
     signature = [tf.TensorSpec((batch, *shape), tf.float32, name=INPUT_NAME)]
-    module.serve = tf.function(serve, input_signature=signature)
-    with quiet_stderr():
-        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+    return tf.function(serve, input_signature=signature), signature
 
 
 def tflite_bytes(saved_model: Path, name: str, calibration: np.ndarray | None = None) -> bytes:
@@ -140,7 +159,7 @@ def tflite_bytes(saved_model: Path, name: str, calibration: np.ndarray | None = 
 
     Args:
         saved_model: folder that `write_saved_model` wrote.
-        name: any of `kgraft.config.FORMATS` but `saved_model`.
+        name: any of `kgraft.config.FORMATS` but `saved_model` and `onnx`.
         calibration: `[n, height, width, channels]`, as the model takes them; for `CALIBRATED`.
 
     Returns:

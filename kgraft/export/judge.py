@@ -3,11 +3,22 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from kgraft.errors import KgraftError
 from kgraft.export.records import Comparison, Verification
+
+# Images given at once to a file of any batch.
+_TOGETHER = 3
+
+
+class TakesImages(Protocol):
+    """A file that is open."""
+
+    def together(self, images: np.ndarray) -> np.ndarray:
+        """Returns the logits of some images, computed in one run."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,6 +141,26 @@ def check_verified(verifications: Sequence[Verification]) -> None:
     failed = [f"{found.name}: {found.why}" for found in verifications if not found.ok]
     if failed:
         raise KgraftError("exported files failed their verification: " + "; ".join(failed))
+
+
+def check_together(runner: TakesImages, reference: Reference, demands: Demands) -> None:
+    """Checks what a file of any batch says of several images at once.
+
+    Args:
+        runner: the file.
+        reference: the student's answers.
+        demands: what it must keep to.
+
+    Raises:
+        KgraftError: it does not take them, or says something else than the student.
+    """
+    images = reference.given[:_TOGETHER]
+    found, expected = runner.together(images), reference.logits[: len(images)]
+    if found.shape != expected.shape:
+        raise KgraftError(f"makes logits {found.shape} of {len(images)} images at once")
+    off = float(np.abs(found - expected).max())
+    if not off <= demands.tolerance * float(np.abs(reference.logits).max()) + 1e-7:
+        raise KgraftError(f"differs by {off:.3g} when it gets {len(images)} images at once")
 
 
 def _disagreement(agreement: float, at_least: float | None, where: str) -> str | None:

@@ -1,15 +1,16 @@
 """What the files of an export folder, and the ends of the models in them, are called."""
 
-from kgraft.config import FORMATS
+from kgraft.config import FORMATS, ONNX
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 SIGNATURE = "serving_default"
 
 SAVED_MODEL = "saved_model"
-FILE_NAMES = {
-    name: SAVED_MODEL if name == SAVED_MODEL else f"student_{name}.tflite" for name in FORMATS
-}
+_NOT_TFLITE = {SAVED_MODEL: SAVED_MODEL, ONNX: "student.onnx"}
+FILE_NAMES = {name: _NOT_TFLITE.get(name, f"student_{name}.tflite") for name in FORMATS}
+# The formats that LiteRT runs.
+TFLITE = tuple(name for name in FORMATS if name not in _NOT_TFLITE)
 LABELS_NAME = "labels.txt"
 PREPROCESS_NAME = "preprocess.json"
 SUMS_NAME = "SHA256SUMS"

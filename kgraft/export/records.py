@@ -117,9 +117,10 @@ class Verification:
         tolerance: largest `max_abs_difference / largest_logit` that passes.
         agreement: share of images, 0..1, with the same largest logit; None where it does not run.
         images: how many images were compared.
-        ops: how often each TFLite op occurs in the file; empty for a SavedModel.
+        ops: how often each op of TFLite or ONNX occurs in the file; empty for a SavedModel.
         static: whether every tensor has a fixed shape.
-        builtin_only: whether there are no custom and no flex (TensorFlow) ops.
+        builtin_only: whether there are no custom and no flex (TensorFlow) ops, in ONNX none but
+            those of the standard.
         ok: whether the file may be used.
         why: what is wrong, in one line; empty where `ok`.
         layers: of a quantised file, its layers, the noisiest first.

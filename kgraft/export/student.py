@@ -9,13 +9,15 @@ import keras
 import numpy as np
 
 from kgraft.compress import QuantizedStudent
-from kgraft.config import DEFAULT_FORMATS
+from kgraft.config import DEFAULT_FORMATS, ONNX
 from kgraft.errors import KgraftError
 from kgraft.export import guards
 from kgraft.export.convert import CALIBRATED, quantized_bytes, tflite_bytes, write_saved_model
-from kgraft.export.edge_quantizer import RECIPES, check_edge_quantizer, edge_quantized
+from kgraft.export.edge_quantizer import RECIPES, edge_quantized
+from kgraft.export.extras import check_extras
 from kgraft.export.metadata import label_lines, with_metadata
-from kgraft.export.names import FILE_NAMES, LABELS_NAME, SAVED_MODEL
+from kgraft.export.names import FILE_NAMES, LABELS_NAME, SAVED_MODEL, TFLITE
+from kgraft.export.onnx_file import onnx_bytes
 from kgraft.export.package import write_preprocess, write_sums
 from kgraft.export.records import DeviceInput, ExportedFile
 from kgraft.export.write import made_aside, size_on_disk
@@ -57,7 +59,7 @@ def export_student(
         KgraftError: a format is unknown or given twice.
         KgraftError: the model is not one image to one vector of logits, or its size is open.
         KgraftError: a format needs a compressed student, and this one is not.
-        KgraftError: a format needs ai-edge-quantizer, which is not installed.
+        KgraftError: a format needs a package of an extra, which is not installed.
         KgraftError: the calibration images are missing, not finite or of another shape.
         KgraftError: the labels do not match the logits.
         KgraftError: the model has an op that the device's built-in ops do not cover.
@@ -70,14 +72,12 @@ def export_student(
         if name in formats:
             guards.check_calibration(name, calibration)
     guards.check_compressed(formats, model, quantized, takes)
-    for name in RECIPES:
-        if name in formats:
-            check_edge_quantizer(name)
+    check_extras(formats)
     guards.check_labels(labels, model.outputs[0].shape[-1])
     guards.check_folder(folder)
     guards.make_parent(folder)
     with made_aside(folder) as aside:
-        if formats:
+        if set(formats) - {ONNX}:
             write_saved_model(model, aside / SAVED_MODEL, shape, takes)
         # Once, though several formats are made from it.
         float32 = functools.cache(lambda: _convert(model, aside / SAVED_MODEL, "float32", None))
@@ -91,14 +91,16 @@ def export_student(
                 return float32()
             return _convert(model, aside / SAVED_MODEL, name, calibration)
 
-        for name in (name for name in formats if name != SAVED_MODEL):
+        for name in (name for name in formats if name in TFLITE):
             data = with_metadata(tflite(name), shape, takes, labels)
             (aside / FILE_NAMES[name]).write_bytes(data)
+        if ONNX in formats:
+            (aside / FILE_NAMES[ONNX]).write_bytes(_onnx(model, shape, takes))
         if SAVED_MODEL not in formats:
             shutil.rmtree(aside / SAVED_MODEL, ignore_errors=True)
         if labels is not None:
             (aside / LABELS_NAME).write_bytes(label_lines(labels))
-        files = {FILE_NAMES[n]: aside / FILE_NAMES[n] for n in formats if n != SAVED_MODEL}
+        files = {FILE_NAMES[n]: aside / FILE_NAMES[n] for n in formats if n in TFLITE}
         write_preprocess(aside, shape, takes, labels=labels is not None, files=files)
         write_sums(aside)
     return tuple(_exported(folder, name) for name in formats)
@@ -111,6 +113,13 @@ def _convert(
         return tflite_bytes(saved_model, name, calibration)
     except KgraftError as error:
         raise KgraftError(f"{model.name} {error}; leave {name} out of --formats") from error
+
+
+def _onnx(model: keras.Model, shape: guards.Shape, takes: DeviceInput) -> bytes:
+    try:
+        return onnx_bytes(model, shape, takes)
+    except KgraftError as error:
+        raise KgraftError(f"{model.name} {error}; leave {ONNX} out of --formats") from error
 
 
 def _exported(folder: Path, name: str) -> ExportedFile:

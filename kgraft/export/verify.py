@@ -9,12 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from kgraft.compress import QuantizedStudent
+from kgraft.config import ONNX
 from kgraft.errors import KgraftError
 from kgraft.export.convert import INTEGER, float32_bytes, one_to_one
 from kgraft.export.flatbuffer import TFLiteContents, read_contents
-from kgraft.export.judge import Demands, Reference, judge
+from kgraft.export.judge import Demands, Reference, check_together, judge
 from kgraft.export.layers import Layers
-from kgraft.export.names import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL, SIGNATURE
+from kgraft.export.names import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL, SIGNATURE, TFLITE
+from kgraft.export.onnx_file import verify_onnx
 from kgraft.export.quiet import quiet_stderr
 from kgraft.export.records import DeviceInput, ExportedFile, LayerNoise, Verification
 from kgraft.export.runner import TFLiteRunner, load_interpreter
@@ -32,6 +34,7 @@ TOLERANCES = {
     "aeq_int8": 0.25,
     "aeq_int4": 0.5,
     "aeq_mixed": 0.5,
+    ONNX: 1e-4,
 }
 # Formats whose layers make noise of their own.
 QUANTIZED = ("dynamic", *INTEGER, "aeq_int4", "aeq_mixed")
@@ -41,9 +44,8 @@ _FAILURES = (OSError, KeyError, TypeError, ValueError, tf.errors.OpError)
 _NO_CONTENTS = TFLiteContents(ops={}, custom_ops=(), static=True, open_batch=True, float_tensors=0)
 # Layer by layer every activation of a batch is held to the end: 64 photographs were 1.5 GB.
 _BATCH = 8
-# Images whose every activation is compared, and images given at once to a file of any batch.
+# Images whose every activation is compared.
 _LAYER_IMAGES = 8
-_TOGETHER = 3
 
 
 def verify_exports(
@@ -93,7 +95,7 @@ def verify_exports(
             dynamic_batch=takes.dynamic_batch,
             min_agreement=min_agreement,
         )
-        verify = verify_saved_model if file.format == SAVED_MODEL else verify_tflite
+        verify = _VERIFIERS.get(file.format, verify_tflite)
         found.append(verify(file.path, reference, demands, threads=threads))
     return tuple(found)
 
@@ -102,7 +104,7 @@ def _compared_with(
     files: Sequence[ExportedFile], model: keras.Model, quantized: QuantizedStudent | None
 ) -> dict[str, keras.Model]:
     """The models whose weights the files hold, by format; under an empty name for all others."""
-    formats = {file.format for file in files} - {SAVED_MODEL}
+    formats = {file.format for file in files} & set(TFLITE)
     own = {"int8_qat": quantized.floats} if quantized and "int8_qat" in formats else {}
     return own | ({"": model} if formats - own.keys() else {})
 
@@ -136,7 +138,7 @@ def verify_tflite(
             found = runner(reference.given)
             layers = _layers(data, reference, demands, faults)
             if demands.dynamic_batch:
-                _check_together(runner, reference, demands)
+                check_together(runner, reference, demands)
     except KgraftError as error:
         faults.append(str(error))
     judged = judge(path.name, reference, found, demands, faults=faults)
@@ -178,6 +180,9 @@ def verify_saved_model(
     except _FAILURES as error:
         return judge(name, reference, None, demands, faults=[f"does not run: {_line(error)}"])
     return judge(name, reference, np.concatenate(found), demands, faults=[])
+
+
+_VERIFIERS = {SAVED_MODEL: verify_saved_model, ONNX: verify_onnx}
 
 
 def keras_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -247,13 +252,3 @@ def short_name(tensor: str) -> str:
         tensor: such as `student_1/conv2_1/convolution;student_1/conv2_1/Squeeze`.
     """
     return tensor.split(";")[-1]
-
-
-def _check_together(runner: TFLiteRunner, reference: Reference, demands: Demands) -> None:
-    images = reference.given[:_TOGETHER]
-    found, expected = runner.together(images), reference.logits[: len(images)]
-    if found.shape != expected.shape:
-        raise KgraftError(f"makes logits {found.shape} of {len(images)} images at once")
-    off = float(np.abs(found - expected).max())
-    if not off <= demands.tolerance * float(np.abs(reference.logits).max()) + 1e-7:
-        raise KgraftError(f"differs by {off:.3g} when it gets {len(images)} images at once")

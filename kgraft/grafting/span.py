@@ -19,6 +19,9 @@ Student = tuple[StudentBlock, ...]
 # What one step reads of the bank: the rows of these, by the same names in `Reads.data`.
 Rows = dict[str, tf.Tensor]
 
+# Runs the body of a block on what goes into it, at inference or training its BatchNorms.
+RunBody = Callable[[StudentBlock, Any, bool], Any]
+
 
 def run_teacher(blocks: Sequence[Block], x: Any) -> Any:
     """Runs frozen teacher blocks one after another.
@@ -48,14 +51,30 @@ def run_student(blocks: Sequence[StudentBlock], x: Any, *, training: bool = Fals
         What comes out of the last, in the teacher's width.
     """
     for block in blocks:
-        x = _run_block(block, x, training=training)
+        x = run_block(block, x, training=training)
     return x
 
 
-def _run_block(block: StudentBlock, x: Any, *, training: bool) -> Any:
+def plain_body(block: StudentBlock, x: Any, training: bool) -> Any:
+    """Runs the body of a block as it is; a `RunBody`."""
+    return block.body(x, training=training)
+
+
+def run_block(block: StudentBlock, x: Any, *, training: bool, body: RunBody = plain_body) -> Any:
+    """Runs a student block with its adapters.
+
+    Args:
+        block: the block.
+        x: what goes in, `[batch, ...]`, in the teacher's width.
+        training: whether a block that trains its BatchNorm statistics does so in this call.
+        body: runs the body.
+
+    Returns:
+        What comes out, in the teacher's width.
+    """
     if block.entry is not None:
         x = block.entry(x, training=False)
-    x = block.body(x, training=training and block.train_statistics and not block.kept)
+    x = body(block, x, training and block.train_statistics and not block.kept)
     return x if block.exit is None else block.exit(x, training=False)
 
 
@@ -165,6 +184,7 @@ class Objective:
         loss: loss on the logits.
         feature_weight: weight of the feature term, the mean over the cuts in the span and at its
             exit.
+        body: runs the body of each student block of the span.
     """
 
     phase: Phase
@@ -174,6 +194,7 @@ class Objective:
     preprocess: str
     loss: Loss
     feature_weight: float
+    body: RunBody = plain_body
 
     def __call__(self, rows: Rows, *, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs the graft.
@@ -192,7 +213,7 @@ class Objective:
         x = tf.stop_gradient(run_teacher(blocks[self.reads.entry : phase.start], x))
         made = [x]
         for block in self.student[phase.start : phase.stop]:
-            made.append(_run_block(block, made[-1], training=training))
+            made.append(run_block(block, made[-1], training=training, body=self.body))
         logits = tf.cast(run_teacher(blocks[phase.stop :], made[-1]), tf.float32)
         losses = self.loss(logits, rows["logits"])
         if self.reads.features is not None:

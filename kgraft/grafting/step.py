@@ -293,23 +293,27 @@ class Meter:
         *,
         strategy: tf.distribute.Strategy,
         batches: Batches,
+        before: Callable[[], None] | None = None,
     ) -> None:
-        """Places the data; compiles at the first call.
+        """Places the data and compiles.
 
         Args:
             objective: what is measured.
             data: `Reads.data` of the held-out bank.
             strategy: shares out each batch.
             batches: every held-out view once, weights summing to 1.
+            before: called before each measurement.
         """
         loop = _Loop(strategy, _measure_step(objective), 2, data)
         began = time.monotonic()
         self._run = loop.compiled(batches.rows.shape[1])
         self.compile_seconds = time.monotonic() - began
-        self._batches = batches
+        self._batches, self._before = batches, before
 
     def __call__(self) -> tuple[float, float]:
         """Returns the mean loss and the agreement with the teacher, 0..1."""
+        if self._before is not None:
+            self._before()
         rows = tf.constant(self._batches.rows)
         sums = self._run(rows, tf.constant(self._batches.weights)).numpy().sum(axis=0)
         return float(sums[0]), float(sums[1])

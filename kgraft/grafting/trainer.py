@@ -12,12 +12,13 @@ import tensorflow as tf
 from kgraft.errors import KgraftError
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.batches import Batches, ordered_batches, shuffled_batches
+from kgraft.grafting.fake_quant import Int8Emulation
 from kgraft.grafting.loop import Measured, Pace, PhaseLoop
 from kgraft.grafting.losses import Loss
 from kgraft.grafting.precision import student_computes_in
 from kgraft.grafting.progress import OnProgress
 from kgraft.grafting.schedule import Phase
-from kgraft.grafting.span import Objective, Reads, Student, state_variables
+from kgraft.grafting.span import Objective, Reads, Student, plain_body, state_variables
 from kgraft.grafting.step import Meter, Trainer
 from kgraft.grafting.strategy import has_several_workers
 from kgraft.graph import Chain
@@ -47,6 +48,7 @@ class PhaseResult:
         kept_step: the number of updates after which the weights were kept.
         compile_seconds: the part of `seconds` that went into tracing and compiling.
         dtype: what the graft computed in.
+        fake_quant: what the student blocks were rounded to while they learned; `none` for nothing.
     """
 
     name: str
@@ -62,6 +64,7 @@ class PhaseResult:
     kept_step: int
     compile_seconds: float = 0.0
     dtype: str = "float32"
+    fake_quant: str = "none"
 
 
 def train_phase(
@@ -77,6 +80,7 @@ def train_phase(
     seed: int,
     select: str = "heldout",
     dtype: str = "float32",
+    fake_quant: str = "none",
     xla: bool = False,
     on_progress: OnProgress | None = None,
 ) -> PhaseResult:
@@ -96,6 +100,8 @@ def train_phase(
         select: `heldout` keeps the weights of the lowest held-out loss, the start included, out
             of about eight measurements; `last` those of the last step.
         dtype: what the span computes in, `float32` or `bfloat16`; weights are float32 in both.
+        fake_quant: `int8` rounds the span's blocks as an int8 file will, in training and where
+            weights are chosen; `none` does not.
         xla: compile the steps' arithmetic with XLA, which is for GPUs.
         on_progress: called about once a second and at every measurement.
 
@@ -110,11 +116,13 @@ def train_phase(
     _check_span(phase, chain, student)
     began = time.monotonic()
     student = _with_blocks_of(chain, student)
+    emulation = _emulation(fake_quant, phase, student, bank, strategy=strategy)
+    body = emulation.body if emulation else plain_body
 
     def read(views: ViewBank) -> tuple[Objective, dict[str, tf.Tensor]]:
         reads = Reads.of(phase, views, features=feature_weight > 0)
-        graft = Objective(phase, chain, student, reads, views.preprocess, loss, feature_weight)
-        return graft, reads.data(views)
+        settings = (views.preprocess, loss, feature_weight, body)
+        return Objective(phase, chain, student, reads, *settings), reads.data(views)
 
     replicas = strategy.num_replicas_in_sync
     heldout_batches = ordered_batches(len(heldout), batch=phase.batch, replicas=replicas)
@@ -123,7 +131,12 @@ def train_phase(
         loop = PhaseLoop(
             phase,
             trainer=Trainer(*read(bank), strategy=strategy, xla=xla),
-            meter=Meter(*read(heldout), strategy=strategy, batches=heldout_batches),
+            meter=Meter(
+                *read(heldout),
+                strategy=strategy,
+                batches=heldout_batches,
+                before=emulation.measure if emulation else None,
+            ),
             variables=_span_state(phase, student),
             pace=Pace(_STEPS_PER_WORKERS_CALL if has_several_workers(strategy) else None),
             on_progress=on_progress,
@@ -140,7 +153,21 @@ def train_phase(
         seconds=time.monotonic() - began,
         compile_seconds=loop.compile_seconds,
         dtype=dtype,
+        fake_quant=fake_quant,
     )
+
+
+def _emulation(
+    fake_quant: str,
+    phase: Phase,
+    student: Student,
+    bank: ViewBank,
+    *,
+    strategy: tf.distribute.Strategy,
+) -> Int8Emulation | None:
+    if fake_quant == "none":
+        return None
+    return Int8Emulation(phase, student, bank, strategy=strategy)
 
 
 def _with_blocks_of(chain: Chain, student: Student) -> Student:

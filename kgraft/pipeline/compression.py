@@ -14,9 +14,9 @@ from kgraft.compress import (
     restore_quantized,
 )
 from kgraft.compress_config import CompressConfig
-from kgraft.config import EDGE_FORMATS, RunConfig
+from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
-from kgraft.export import check_edge_quantizer
+from kgraft.export import check_extras
 from kgraft.grafting import Checkpoints, FusedStudent, ProgressLine, TensorBoardLog, tell_all
 from kgraft.grafting.checkpoints import read_arrays
 from kgraft.graph import as_model
@@ -37,12 +37,10 @@ def check_compression(job: Job, config: RunConfig) -> None:
         KgraftError: a layer of the student cannot be compressed; the message names it.
         KgraftError: a technique would leave every kernel of the student as it is.
         KgraftError: `--preprocess_inside` and `int8_qat` are both asked for.
-        KgraftError: a format needs ai-edge-quantizer, which is not installed.
+        KgraftError: a format needs a package of an extra, which is not installed.
     """
     export = config.export
-    for name in EDGE_FORMATS:
-        if name in export.formats:
-            check_edge_quantizer(name)
+    check_extras(export.formats)
     if not config.compress.techniques:
         return
     inside = export.preprocess_inside and job.teacher.preprocess != "none"

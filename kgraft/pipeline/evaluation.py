@@ -10,10 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kgraft.config import ONNX
 from kgraft.data import CorruptImage, eval_batches
 from kgraft.errors import KgraftError
 from kgraft.export import (
     ExportedFile,
+    OnnxRunner,
     TFLiteRunner,
     Verification,
     float32_bytes,
@@ -44,13 +46,14 @@ def graph_logits(graph: Graph) -> Logits:
 
 def export_logits(files: Sequence[ExportedFile]) -> dict[str, Logits]:
     """Opens every exported file for evaluation, by name."""
-    threads = os.cpu_count() or 1
-    return {
-        file.name: saved_model_logits(file.path)
-        if file.format == "saved_model"
-        else TFLiteRunner(file.path, threads)
-        for file in files
-    }
+    return {file.name: _opened(file) for file in files}
+
+
+def _opened(file: ExportedFile) -> Logits:
+    if file.format == "saved_model":
+        return saved_model_logits(file.path)
+    open_file = OnnxRunner if file.format == ONNX else TFLiteRunner
+    return open_file(file.path, os.cpu_count() or 1)
 
 
 def saved_model_logits(path: str) -> Logits:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kgraft.config import ExportConfig, RunConfig
 from kgraft.data.preprocess import preprocess
-from kgraft.export import export_student, measure_latencies
+from kgraft.export import TFLITE, export_student, measure_latencies
 from kgraft.grafting import fuse
 from kgraft.graph import as_model
 from kgraft.pipeline.exporting import device_input
@@ -83,7 +83,7 @@ def target_lines(found: Mapping[str, tuple[int, float]], config: ExportConfig) -
 def _formats(config: ExportConfig) -> list[str]:
     # An untrained student has neither zeros nor ranges; int8 comes to the same as int8_qat.
     named = ["int8" if name == "int8_qat" else name for name in config.formats]
-    return [name for name in dict.fromkeys(named) if name not in ("saved_model", "sparse")]
+    return [name for name in dict.fromkeys(named) if name in TFLITE and name != "sparse"]
 
 
 def untrained_student(job: Job, seed: int) -> keras.Model:

@@ -197,6 +197,7 @@ def train_student(
                 seed=config.data.seed,
                 select=config.train.select,
                 dtype=compute.dtype,
+                fake_quant=config.train.fake_quant,
                 xla=config.train.xla,
                 on_progress=tell_all(*listeners),
             )

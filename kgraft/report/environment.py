@@ -12,6 +12,8 @@ PACKAGES = (
     "keras",
     "tensorflow-datasets",
     "ai-edge-litert",
+    "tf2onnx",
+    "onnxruntime",
     "numpy",
 )
 

@@ -71,11 +71,17 @@ def _phase_cells(phase: PhaseRecord) -> tuple[str, ...]:
         shown(phase.kept_step),
         f"{phase.seconds:.1f}",
         f"{phase.compile_seconds:.1f}",
-        phase.dtype,
+        _computed_in(phase),
         _range(phase.loss_start, phase.loss_end),
         _range(phase.heldout_loss_start, phase.heldout_loss_end),
         _range(phase.heldout_agreement_start, phase.heldout_agreement_end, percent=True),
     )
+
+
+def _computed_in(phase: PhaseRecord) -> str:
+    if phase.fake_quant == "none":
+        return phase.dtype
+    return f"{phase.dtype}, rounded to {phase.fake_quant}"
 
 
 def _compression(report: RunReport) -> str:

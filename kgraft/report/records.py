@@ -54,6 +54,7 @@ class PhaseRecord:
         kept_step: after how many updates the kept weights were reached; 0 for the start's.
         compile_seconds: the part of `seconds` that went into tracing and compiling.
         dtype: what the graft computed in; weights are float32 whatever it is.
+        fake_quant: what the student blocks were rounded to, `int8`, or `none`.
     """
 
     name: str
@@ -69,6 +70,7 @@ class PhaseRecord:
     kept_step: int | None = None
     compile_seconds: float = 0.0
     dtype: str = "float32"
+    fake_quant: str = "none"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ from kgraft.tuning.prune import hopeless
 from kgraft.tuning.records import PRUNED, REFUSED, START, TRAINED, TrialRecord, TrialStore
 
 # Settings that a trained block depends on, beside its phase and its weights.
-_TRAINING = ("loss", "temperature", "feature_weight", "select", "xla")
+_TRAINING = ("loss", "temperature", "feature_weight", "select", "fake_quant", "xla")
 
 
 class Laboratory:

@@ -2,8 +2,8 @@
 
 Options of a run: `name` (the student's weights go to FOLDER/NAME.npz), `strategy`, `batch`, `steps`
 (of each phase), `last` (how many of the three phases), `batchnorm`, `bank` (options of `ViewBank`),
-`workdir` (for checkpoints), `seed` (of the starting weights), `kill` ([phase, step]: the process
-kills itself there). There are two logical CPUs.
+`workdir` (for checkpoints), `seed` (of the starting weights), `fake_quant`, `kill` ([phase, step]:
+the process kills itself there). There are two logical CPUs.
 """
 
 import json
@@ -82,6 +82,7 @@ def distil(folder: Path, options: dict[str, Any]) -> None:
         feature_weight=0.5,
         strategy=strategy,
         seed=0,
+        fake_quant=options.get("fake_quant", "none"),
         on_progress=on_progress,
     )
     if is_chief(strategy):

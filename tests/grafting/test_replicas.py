@@ -8,20 +8,24 @@ import numpy as np
 import pytest
 from grafting_cases import load, start_distil, wait_distil
 
+STRATEGIES = ("one_device", "mirrored")
+
 
 def test_two_replicas(tmp_path: Path) -> None:
     # 20 views: batches of 8 end an epoch with 4, of 7 with 6 and need padding for two replicas.
     runs = [
         {"name": f"{strategy}{batch}", "strategy": strategy, "batch": batch, "last": 2}
-        for strategy in ("one_device", "mirrored")
+        for strategy in STRATEGIES
         for batch in (7, 8)
     ]
+    int8 = {"batch": 7, "steps": 3, "last": 2, "fake_quant": "int8"}
+    runs += [{"name": f"{name}_int8", "strategy": name, **int8} for name in STRATEGIES]
     # A BatchNorm that trains its statistics has a batch of its own on each replica.
     runs.append({"name": "batchnorm", "strategy": "mirrored", "batchnorm": True, "last": 1})
     wait_distil(start_distil(tmp_path, runs))
-    for batch in (7, 8):
+    for kind in ("7", "8", "_int8"):
         pairs = zip(
-            load(tmp_path, f"one_device{batch}"), load(tmp_path, f"mirrored{batch}"), strict=True
+            load(tmp_path, f"one_device{kind}"), load(tmp_path, f"mirrored{kind}"), strict=True
         )
         for one, two in pairs:
             np.testing.assert_allclose(one, two, atol=1e-5)

@@ -338,7 +338,7 @@ def test_a_work_folder_that_is_a_file(refused, tmp_path):
         (["--bogus=1"], "Unknown command line flag 'bogus'"),
         (["--augment=rotate"], "--augment must be one of none, crop_flip, imagenet; got 'rotate'"),
         (["--loss=l1"], "--loss must be one of normalized_mse, mse, kl; got 'l1'"),
-        (["--formats=float32,onnx"], "--formats must be one of saved_model, float32"),
+        (["--formats=float32,coreml"], "--formats must be one of saved_model, float32"),
         (["--strategy=tpu"], "--strategy must be one of auto, one_device"),
         (["--steps=many"], "expected one whole number, or two"),
         (["--steps=-1"], "--steps must be at least 0; got -1"),

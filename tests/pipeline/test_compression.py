@@ -116,6 +116,9 @@ def test_what_cannot_be_exported_is_said_before_training(world, tmp_path, monkey
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     with pytest.raises(KgraftError, match="--formats=aeq_int4 needs ai-edge-quantizer"):
         api.distill(world.config(workdir=str(tmp_path / "run"), formats=("aeq_int4",)))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(KgraftError, match="--formats=onnx needs tf2onnx, onnx and onnxruntime"):
+        api.distill(world.config(workdir=str(tmp_path / "run"), formats=("onnx",)))
     assert not (tmp_path / "run").exists()
 
 

@@ -328,12 +328,14 @@ def test_a_student_of_the_users_own(world, tmp_path):
         world.config(
             student=str(world.folder / "own.keras"),
             student_cuts=("first", "second"),
+            fake_quant="int8",
             graft="1-2",
             workdir=str(tmp_path / "run"),
         )
     )
     names = [phase.name for phase in result.report.phases]
     assert names == ["one/block1", "one/block2", "two/blocks1-2"]
+    assert {phase.fake_quant for phase in result.report.phases} == {"int8"}
     assert all(phase.heldout_loss_end <= phase.heldout_loss_start for phase in result.report.phases)
     rows = {row.name: row for row in result.report.models}
     assert rows["student"].parameters < rows["teacher"].parameters

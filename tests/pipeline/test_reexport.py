@@ -72,6 +72,20 @@ def test_other_formats_to_another_folder(workdir, tmp_path):
     assert [p.name for p in (workdir / "export").glob("*.tflite")] == ["student_int8.tflite"]
 
 
+def test_an_onnx_file_is_verified_and_tested_like_the_others(workdir, capsys):
+    for name in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(name)
+    report, folder = again(workdir, ("onnx",), min_agreement=0.99)
+    student, file = report.models
+    assert (file.name, file.agreement, file.latency_ms) == ("student.onnx", 1.0, None)
+    assert file.accuracy == student.accuracy
+    assert file.bytes == (folder / "student.onnx").stat().st_size
+    (check,) = report.verification
+    assert check.ok and check.test.images == 40 and check.test.agreement == 1.0
+    assert "| student.onnx | yes |" in (folder / "report.md").read_text()
+    assert "tf2onnx" not in capsys.readouterr().err
+
+
 def test_an_export_is_replaced_as_a_whole_and_can_be_made_again(workdir):
     again(workdir, ("float32",))
     again(workdir, ("float16",))

@@ -37,6 +37,8 @@ def test_what_a_resumed_run_must_share(world, tmp_path):
     assert first._settings == again._settings
     rounded = checkpoints_of(world, teacher, tmp_path, cache_dtype="float16")
     assert first._settings != rounded._settings
+    int8 = checkpoints_of(world, teacher, tmp_path, fake_quant="int8")
+    assert first._settings != int8._settings
     saved_teacher(tmp_path / "teacher.keras", seed=1)
     other = checkpoints_of(world, teacher, tmp_path)
     assert other._settings["teacher_sha256"] != first._settings["teacher_sha256"]

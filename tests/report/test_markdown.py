@@ -24,6 +24,12 @@ def test_every_part_is_told(report):
     assert "- sha256: ab12" in text and "- keras: 3.15.1" in text
 
 
+def test_what_blocks_were_rounded_to_is_told(report):
+    phase = dataclasses.replace(report.phases[0], fake_quant="int8")
+    text = to_markdown(dataclasses.replace(report, phases=(phase,)))
+    assert "| float32, rounded to int8 | 0.5 to 0.125 |" in text
+
+
 def test_the_test_set_and_the_noisiest_layers_are_told(report):
     layers = (
         LayerNoise("a/conv1/convolution;a/conv1/Squeeze", "CONV_2D", 12.34),
