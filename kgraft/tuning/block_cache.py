@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kgraft.comparison.cells import write_json
+from kgraft.data.write import write_json
 from kgraft.grafting import Phase, PhaseResult
 from kgraft.grafting.checkpoints import load_block_weights, save_block_weights, settings_key
 from kgraft.grafting.locks import file_lock

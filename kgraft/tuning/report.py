@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kgraft.comparison.cells import write_json
 from kgraft.comparison.summary import aligned
 from kgraft.config import RunConfig
-from kgraft.data.write import writing_aside
+from kgraft.data.write import write_json, writing_aside
 from kgraft.errors import KgraftError
 from kgraft.report import versions
 from kgraft.tuning.analysis import beside_start, importance, pareto_front, ranked

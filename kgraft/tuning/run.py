@@ -15,6 +15,7 @@ import keras
 from kgraft.comparison.run import reason_of
 from kgraft.errors import KgraftError
 from kgraft.grafting.locks import file_lock
+from kgraft.pipeline.given import given_config
 from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.workdir import check_workdir, start_workdir
 from kgraft.tuning.bench import Bench, opened
@@ -128,14 +129,7 @@ def tune(
         KgraftError: the input cannot be worked with, no student that keeps to the bounds was
             found, the work folder belongs to a search of other settings, or every trial failed.
     """
-    if config is not None and flags:
-        raise KgraftError(
-            f"give a config or settings by name, not both; got {', '.join(flags)} too"
-        )
-    if config is None:
-        if teacher_model is not None:
-            flags.setdefault("teacher", teacher_model.name)
-        config = TuneConfig.from_flags(**flags)
+    config = given_config(config, flags, TuneConfig.from_flags, teacher_model=teacher_model)
     role = find_role(os.environ)
     workdir = pathlib.Path(config.run.workdir)
     check_workdir(workdir, resume=config.run.resume or role.shared)
