@@ -12,6 +12,7 @@ import keras
 from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.config import RunConfig
 from kgraft.grafting import PhaseResult, fuse
+from kgraft.grafting.release import releasing_graphs
 from kgraft.graph import Graph, total_macs
 from kgraft.pipeline.job import Job, make_blocks
 from kgraft.pipeline.training import train_student
@@ -55,6 +56,7 @@ class Laboratory:
         self.costs = CostBook(workdir / "costs", bench.start.chain.graph)
         self._workdir, self._worker = workdir, worker
 
+    @releasing_graphs()
     def attempt(
         self,
         trial: str,
