@@ -26,7 +26,8 @@ class TrialRecord:
         flags: the settings of the run it stands for, one flag each.
         score: what the tuner makes large.
         agreement, loss: on the judge's views.
-        closed_agreement, closed_loss: before the first update.
+        accuracy: on the validation set, where a labelled one is named.
+        closed_agreement, closed_loss, closed_accuracy: before the first update.
         latency_ms, bytes, macs: of the student, for one image.
         shares: the same as shares of the teacher's.
         seconds: of the whole trial.
@@ -46,8 +47,10 @@ class TrialRecord:
     score: float | None = None
     agreement: float | None = None
     loss: float | None = None
+    accuracy: float | None = None
     closed_agreement: float | None = None
     closed_loss: float | None = None
+    closed_accuracy: float | None = None
     latency_ms: float | None = None
     bytes: int | None = None
     macs: int | None = None
