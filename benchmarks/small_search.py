@@ -46,8 +46,8 @@ def run_search(
         block_cache: whether trials share blocks.
 
     Returns:
-        Seconds of the search, how many phases were trained and taken from the cache, memory after
-        each trial, and of each trial its values, losses and seconds.
+        Seconds of the search and of its processors, how many phases were trained and taken from the
+        cache, memory after each trial, and of each trial its values, losses and seconds.
     """
     import numpy as np
 
@@ -59,7 +59,7 @@ def run_search(
     with tempfile.TemporaryDirectory() as folder:
         pixels = np.random.default_rng(0).integers(0, 256, (_IMAGES, size, size, 3), np.uint8)
         np.savez(Path(folder, "images.npz"), images=pixels)
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         found = tune(
             teacher_model=_teacher(size, width, blocks),
             say=lambda _: memory.append(machine.resident_mb()),
@@ -84,9 +84,11 @@ def run_search(
             workdir=f"{folder}/work",
         )
         seconds = time.perf_counter() - began
+        cpu_seconds = time.process_time() - worked
     phases = [phase for record in found.records for phase in record.phases]
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "phases": len(phases),
         "phases_reused": sum(bool(phase["reused"]) for phase in phases),
         # The first is told before any trial.

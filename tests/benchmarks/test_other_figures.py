@@ -95,10 +95,12 @@ def test_memory_grows_by_what_the_later_trials_add():
 
 def test_searches_are_the_same_when_every_trial_is():
     trial = {"trial": "0", "values": {}, "status": "trained", "loss": 0.5, "closed_loss": 0.75}
-    shared = {"seconds": 2.0, "phases": 5, "phases_reused": 3, "trials": [{**trial, "seconds": 1}]}
-    alone = {**shared, "seconds": 8.0, "phases_reused": 0, "trials": [{**trial, "seconds": 4}]}
+    times = {"seconds": 2.0, "cpu_seconds": 3.0}
+    shared = {**times, "phases": 5, "phases_reused": 3, "trials": [{**trial, "seconds": 1}]}
+    alone = {"seconds": 8.0, "cpu_seconds": 6.0, "trials": [{**trial, "seconds": 4}]}
     found = shared_blocks.compared(shared, alone)
-    assert (found["share_of_time"], found["phases_reused"]) == (0.25, 3)
+    assert (found["share_of_time"], found["share_of_cpu_time"]) == (0.25, 0.5)
+    assert found["phases_reused"] == 3
     assert found["same_results"]
     alone["trials"] = [{**trial, "loss": 0.5000001}]
     assert not shared_blocks.compared(shared, alone)["same_results"]
