@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.command import tell
-from kgraft.report.environment import PACKAGES, versions
+from kgraft.report.environment import PACKAGES, peak_memory_mb, versions
 
 # Large enough that memory and call overhead do not show, small enough to be repeated often.
 MATRIX_SIZE = 4096
@@ -129,3 +129,12 @@ def split_cpu(devices: int) -> None:
         cpu = tf.config.list_physical_devices("CPU")[0]
         logical = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
         tf.config.set_logical_device_configuration(cpu, logical)
+
+
+def resident_mb() -> float:
+    """Returns the memory that this process has now, in MiB; where that is not told, its peak."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
+    except OSError:
+        return peak_memory_mb()
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

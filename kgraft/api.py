@@ -10,12 +10,12 @@ import keras
 
 from kgraft.config import RunConfig
 from kgraft.data import write_transfer_list
-from kgraft.errors import KgraftError
 from kgraft.export import check_verified
 from kgraft.grafting import fuse, is_chief, make_strategy
 from kgraft.phases import ALL
 from kgraft.pipeline.compression import check_compression, compress_student
 from kgraft.pipeline.delivery import deliver, make_report
+from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import fill_banks, open_job
 from kgraft.pipeline.parallel import train_side_by_side
 from kgraft.pipeline.stopwatch import Stopwatch, tell
@@ -86,15 +86,8 @@ def distill(
         KgraftError: the input cannot be worked with, training diverged, or an exported file failed
             its verification (the report is written all the same).
     """
-    if config is not None and flags:
-        raise KgraftError(
-            f"give a config or settings by name, not both; got {', '.join(flags)} too"
-        )
-    if config is None:
-        if teacher_model is not None:
-            flags.setdefault("teacher", teacher_model.name)
-        config = RunConfig.from_flags(**flags)
-    return run(config, Stopwatch(), teacher_model)
+    settings = given_config(config, flags, RunConfig.from_flags, teacher_model=teacher_model)
+    return run(settings, Stopwatch(), teacher_model)
 
 
 def run(

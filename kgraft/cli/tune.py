@@ -11,10 +11,10 @@ from kgraft.tuning.config import OBJECTIVES, PRUNES, TUNERS, TuneConfig
 
 ABOUT = (
     "Searches with Keras Tuner for the graft schedule that makes the best student within bounds on "
-    "its latency, bytes and multiply-adds, without labels and without test images. Takes every "
-    "flag of kgraft-distill as the starting point, so that its flagfiles work too; --space says "
-    "what is varied. Writes search.json, pictures and best.flags, which kgraft-distill runs to the "
-    "best student."
+    "its latency, bytes and multiply-adds, without test images, and without labels unless "
+    "--val_dataset names some. Takes every flag of kgraft-distill as the starting point, so that "
+    "its flagfiles work too; --space says what is varied. Writes search.json, pictures and "
+    "best.flags, which kgraft-distill runs to the best student."
 )
 
 SPACE = Section(
@@ -45,13 +45,27 @@ GOALS = Section(
     "what is sought",
     TuneConfig,
     {
-        "objective": f"quality of a student, without labels: {', '.join(OBJECTIVES)}",
+        "objective": f"quality of a student: {', '.join(OBJECTIVES)}; the last is that on "
+        "--val_dataset, the others need no labels",
         "max_latency": "most milliseconds as a share of the teacher's, such as 0.4; none for any",
         "max_bytes": "most bytes of the float32 file, likewise",
         "max_macs": "most multiply-adds, likewise",
+        "min_accuracy": "least share of the images of --val_dataset classified rightly, such as "
+        "0.9; none for any",
         "weigh_latency": "quality, 0 to 1, that the teacher's whole latency is worth; 0 for none",
         "weigh_bytes": "the same of its bytes",
         "weigh_macs": "the same of its multiply-adds",
+    },
+)
+
+VALIDATION = Section(
+    "labelled validation set of the search",
+    TuneConfig,
+    {
+        "val_dataset": "labelled images that students may be chosen by, in the form of --dataset, "
+        "apart from the transfer images and the test set; none for none, and no label is read",
+        "val_split": "part of the data set to validate on",
+        "val_data_dir": "folder of prepared TFDS data of the validation set; none for --data_dir",
     },
 )
 
@@ -64,7 +78,7 @@ RESULTS = Section(
     },
 )
 
-SECTIONS = (SPACE, SEARCH, GOALS, RESULTS)
+SECTIONS = (SPACE, SEARCH, GOALS, VALIDATION, RESULTS)
 
 
 def main() -> NoReturn:

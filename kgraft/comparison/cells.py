@@ -1,18 +1,16 @@
 """One record for each cell of the table, on disk as soon as the cell is done."""
 
 import dataclasses
-import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from kgraft.comparison.config import METHODS
-from kgraft.data.write import writing_aside
+from kgraft.data.write import write_json
 from kgraft.errors import KgraftError
+from kgraft.pipeline.record_folder import RecordFolder, read_json
 
 SCHEMA = 1
-SETTINGS_NAME = "settings.json"
 _FOLDER = "cells"
 _TEACHER = "teacher.json"
 
@@ -88,7 +86,7 @@ class CellRecord:
         return CellKey(self.draw, self.shots, self.method)
 
 
-class CellStore:
+class CellStore(RecordFolder):
     """The records of one comparison in its work folder."""
 
     def __init__(self, workdir: pathlib.Path) -> None:
@@ -97,63 +95,34 @@ class CellStore:
         Args:
             workdir: need not exist yet.
         """
-        self._workdir = workdir
-        self._folder = workdir / _FOLDER
-
-    def check_settings(self, settings: Mapping[str, Any]) -> None:
-        """Checks that the folder holds no comparison of other settings.
-
-        Args:
-            settings: what all cells have in common, plain values.
-
-        Raises:
-            KgraftError: it does; the settings that differ are named.
-        """
-        path = self._workdir / SETTINGS_NAME
-        if not path.exists():
-            return
-        found = differences(_read(path), _plain(settings))
-        if found:
-            raise KgraftError(
-                f"{self._workdir} belongs to a comparison of other settings: {', '.join(found)}"
-            )
-
-    def start(self, settings: Mapping[str, Any]) -> None:
-        """Makes the folder of the records and says whose it is.
-
-        Args:
-            settings: what all cells have in common, plain values.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if not (self._workdir / SETTINGS_NAME).exists():
-            write_json(self._workdir / SETTINGS_NAME, settings)
+        super().__init__(workdir, _FOLDER, owner="a comparison")
 
     def done(self, key: CellKey) -> bool:
         """Returns whether a cell has a record without an error."""
-        path = self._folder / key.file
+        path = self.folder / key.file
         return path.exists() and self._record(path).error is None
 
     def save(self, record: CellRecord) -> None:
         """Writes the record of a cell, in place of an earlier one."""
         content = {"schema": SCHEMA, **dataclasses.asdict(record)}
-        write_json(self._folder / record.key.file, content)
+        write_json(self.folder / record.key.file, content)
 
     def save_teacher(self, figures: Mapping[str, Any]) -> None:
         """Writes what was measured of the teacher."""
-        write_json(self._workdir / _TEACHER, figures)
+        write_json(self.workdir / _TEACHER, figures)
 
     def teacher(self) -> dict[str, Any] | None:
         """Returns what was measured of the teacher; None where nothing was yet."""
-        path = self._workdir / _TEACHER
-        return _read(path) if path.exists() else None
+        path = self.workdir / _TEACHER
+        return read_json(path) if path.exists() else None
 
     def records(self) -> tuple[CellRecord, ...]:
         """Returns all records, by draw, shots and the order of the methods."""
-        found = [self._record(path) for path in self._folder.glob("*.json")]
+        found = [self._record(path) for path in self.paths()]
         return tuple(sorted(found, key=lambda r: (r.draw, r.shots, METHODS.index(r.method))))
 
     def _record(self, path: pathlib.Path) -> CellRecord:
-        content = _read(path)
+        content = read_json(path)
         names = {field.name for field in dataclasses.fields(CellRecord)}
         if content.get("schema") != SCHEMA or content.get("method") not in METHODS:
             raise KgraftError(
@@ -162,42 +131,3 @@ class CellStore:
             )
         values = {name: value for name, value in content.items() if name in names}
         return CellRecord(**{**values, "notes": tuple(values.get("notes", ()))})
-
-
-def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes a JSON file that is whole or absent."""
-    with writing_aside(path) as aside:
-        text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
-        aside.write_text(text + "\n", "utf-8")
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise KgraftError(f"cannot read {path}: {error}") from None
-    if not isinstance(content, dict):
-        raise KgraftError(f"cannot read {path}: expected a JSON object")
-    return content
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as they come back from JSON."""
-    return json.loads(json.dumps(settings, default=str))
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Says which settings are not the same, one `name was x, now y` each.
-
-    Args:
-        old: plain values, as JSON gives them.
-        new: the same.
-        path: dotted name of what is compared.
-    """
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            text
-            for key in sorted(old.keys() | new.keys())
-            for text in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [f"{path} was {old!r}, now {new!r}"]

@@ -115,8 +115,8 @@ class Examiner:
     def _check(self, labels: np.ndarray, logits: np.ndarray) -> None:
         if labels.max() >= logits.shape[1]:
             raise KgraftError(
-                f"the test set has label {labels.max()}, the teacher only the logits 0 to "
-                f"{logits.shape[1] - 1}: give the test set that belongs to the teacher"
+                f"{self._test.source.name} has label {labels.max()}, the teacher only the logits "
+                f"0 to {logits.shape[1] - 1}: give a set that belongs to the teacher"
             )
 
     def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kgraft.comparison.cells import SCHEMA, CellRecord, CellStore, write_json
+from kgraft.comparison.cells import SCHEMA, CellRecord, CellStore
 from kgraft.comparison.config import METHODS
 from kgraft.comparison.methods import method
 from kgraft.comparison.picture import PICTURES, draw
@@ -17,7 +17,7 @@ from kgraft.comparison.summary import (
     shots_table,
     summarize,
 )
-from kgraft.data.write import writing_aside
+from kgraft.data.write import write_json, writing_aside
 from kgraft.errors import KgraftError
 from kgraft.report import versions
 

@@ -26,6 +26,7 @@ from kgraft.errors import KgraftError
 from kgraft.grafting import make_strategy
 from kgraft.grafting.progress import format_seconds
 from kgraft.graph import Graph, total_macs
+from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import Job, fill_banks, open_job
 from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.transfer import without_pixels
@@ -81,14 +82,7 @@ def compare(
         KgraftError: the input cannot be worked with, or the work folder belongs to a comparison of
             other settings.
     """
-    if config is not None and flags:
-        raise KgraftError(
-            f"give a config or settings by name, not both; got {', '.join(flags)} too"
-        )
-    if config is None:
-        if teacher_model is not None:
-            flags.setdefault("teacher", teacher_model.name)
-        config = CompareConfig.from_flags(**flags)
+    config = given_config(config, flags, CompareConfig.from_flags, teacher_model=teacher_model)
     workdir = pathlib.Path(config.run.workdir)
     check_workdir(workdir, resume=config.run.resume)
     bench = _Bench(config, teacher_model)

@@ -1,10 +1,12 @@
 """Files that are either whole or not there."""
 
 import contextlib
+import json
 import os
 import pathlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -25,3 +27,15 @@ def writing_aside(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes a JSON file that is whole or absent.
+
+    Args:
+        path: the file wanted; its folder must exist.
+        content: plain values; what JSON does not know is written as text.
+    """
+    with writing_aside(path) as aside:
+        text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+        aside.write_text(text + "\n", "utf-8")

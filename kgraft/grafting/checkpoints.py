@@ -310,7 +310,7 @@ class Checkpoints:
             return
         content = _read_json(path, ("key", "settings"))
         if content["key"] != settings_key(self._settings):
-            difference = ", ".join(_differences(content["settings"], self._settings))
+            difference = ", ".join(differences(content["settings"], self._settings))
             raise KgraftError(f"{self._folder} belongs to a run of other settings: {difference}")
 
 
@@ -322,13 +322,19 @@ def _read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         raise KgraftError(f"cannot read the checkpoint {path}: {error!r}") from None
 
 
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Says which settings are not the same, one `name was x, now y` each."""
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Says which settings are not the same, one `name was x, now y` each.
+
+    Args:
+        old: plain values, as JSON gives them.
+        new: the same.
+        path: dotted name of what is compared.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [
             text
             for key in keys
-            for text in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+            for text in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
         ]
     return [] if old == new else [f"{path} was {old!r}, now {new!r}"]

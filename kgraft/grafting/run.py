@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
-import gc
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from kgraft.errors import KgraftError
 from kgraft.grafting.checkpoints import START, Checkpoints
+from kgraft.grafting.release import releasing_graphs
 from kgraft.grafting.schedule import Phase, earlier_phases
 from kgraft.grafting.span import Student
 from kgraft.grafting.trainer import PhaseResult, train_phase
@@ -149,8 +149,7 @@ class _Worker:
         return finished
 
     def _train(self, phase: Phase) -> PhaseResult:
-        result = train_phase(phase, student=self.student, **self.training)
-        # Compiled functions hold themselves and their data on the device until a collection.
-        gc.collect()
+        with releasing_graphs():
+            result = train_phase(phase, student=self.student, **self.training)
         self.on_trained(result)
         return result

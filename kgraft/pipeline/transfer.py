@@ -149,8 +149,15 @@ def _split(images: tuple[np.ndarray, ...]) -> tuple[tuple, tuple, str]:
     return train, held, f"{len(held)} transfer images that training does not see"
 
 
-def open_test_set(config: DataConfig, teacher: Graph) -> TestSet | None:
+def open_test_set(
+    config: DataConfig, teacher: Graph, *, flag: str = "eval_dataset"
+) -> TestSet | None:
     """Opens the test set; None where none is given. What is in memory anyway is not looked at.
+
+    Args:
+        config: the data settings.
+        teacher: the whole teacher, for the channels of its images.
+        flag: the flag that names the set, for messages.
 
     Raises:
         KgraftError: the source is not as expected, has no labels or is the transfer set.
@@ -168,14 +175,19 @@ def open_test_set(config: DataConfig, teacher: Graph) -> TestSet | None:
     )
     if not source.has_labels:
         raise KgraftError(
-            f"--eval_dataset={config.eval_dataset} has no labels to report accuracy by: give a "
+            f"--{flag}={config.eval_dataset} has no labels to report accuracy by: give a "
             "labelled test set, or none"
         )
     return TestSet(source, resolve_resize(source, config.resize))
 
 
 def check_test_set(
-    test: TestSet, size: Size, names: tuple[str, ...] | None, *, classes: int
+    test: TestSet,
+    size: Size,
+    names: tuple[str, ...] | None,
+    *,
+    classes: int,
+    flag: str = "eval_dataset",
 ) -> None:
     """Checks what the test set's description says, without reading an image or a label.
 
@@ -186,6 +198,7 @@ def check_test_set(
         size: `(height, width, channels)` of the views.
         names: names of the logits, or None.
         classes: number of logits.
+        flag: the flag that names the set, for messages.
 
     Raises:
         KgraftError: its images do not fit; a class has no logit of its name; it names its classes,
@@ -193,13 +206,13 @@ def check_test_set(
     """
     source = test.source
     if source.image_shape is not None:
-        name = f"an image of --eval_dataset={source.name}"
+        name = f"an image of --{flag}={source.name}"
         check_fits(source.image_shape, size=size, resize=test.resize, name=name)
     if source.class_names is None:
         return
     if names is None:
         raise KgraftError(
-            f"--eval_dataset={source.name} has {len(source.class_names)} classes, the teacher "
+            f"--{flag}={source.name} has {len(source.class_names)} classes, the teacher "
             f"{classes} logits: give --labels=FILE with the name of each logit, one a line"
         )
     # Made and dropped: this looks for a logit of each class and has read no image yet.

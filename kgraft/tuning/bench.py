@@ -22,6 +22,7 @@ from kgraft.pipeline.transfer import Transfer, open_transfer, without_pixels
 from kgraft.students import assign_recipes
 from kgraft.tuning.config import TuneConfig
 from kgraft.tuning.judge import Judge
+from kgraft.tuning.validation import open_validation
 
 # A bank holds activations at every cut; another set of cuts or views is another bank.
 _BANKS_KEPT = 2
@@ -68,7 +69,10 @@ class Bench:
         with self.strategy.scope():
             job = open_job(config.run, QuietStopwatch(), model)
             most = config.opened.most_views(config.run)
-            self.judge = Judge(job, config.run, config.judge_views, most_views=most)
+            validation = open_validation(config, job)
+            self.judge = Judge(
+                job, config.run, config.judge_views, most_views=most, validation=validation
+            )
         self.start = dataclasses.replace(job, transfer=without_pixels(job.transfer))
         self.teacher_sha256 = weights_sha256(job.chain.graph)
         self.passes = 0

@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from kgraft.comparison.cells import write_json
+from kgraft.data.write import write_json
 from kgraft.grafting import Phase, PhaseResult
 from kgraft.grafting.checkpoints import load_block_weights, save_block_weights, settings_key
 from kgraft.grafting.locks import file_lock
-from kgraft.grafting.span import Student, state_variables
+from kgraft.grafting.span import (
+    Student,
+    adapter_variables,
+    block_variables,
+    state_variables,
+)
 from kgraft.graph import Block, Chain
 from kgraft.students import Recipe, Start, StudentBlock, make_from_teacher
 from kgraft.students.thin_block import Thinned
@@ -48,7 +53,8 @@ class PhaseCache:
             folder: where all trials keep their blocks.
             phases: the graft schedule.
             student: its student blocks.
-            recipes: of each block; a phase depends on those of its span alone.
+            recipes: of each block; a phase depends on those of its span alone, and of these on what
+                they made: two ratios that leave as many channels make the same block.
             settings: what training depends on beside phase and blocks: teacher, cuts, views, loss,
                 seed; plain values.
         """
@@ -117,10 +123,12 @@ class PhaseCache:
 
     def _path(self, name: str) -> pathlib.Path:
         phase = self._phases[name]
+        span = [self._student[i] for i in phase.blocks]
         depends = {
-            "phase": dataclasses.asdict(phase),
+            "phase": _phase_settings(phase, span),
             "blocks": {
-                str(i): (self._recipes[i], _weights_key(self._student[i])) for i in phase.blocks
+                str(block.index): (_kind(self._recipes[block.index]), _block_key(block))
+                for block in span
             },
             "settings": self._settings,
         }
@@ -194,9 +202,42 @@ class StartCache:
         return Thinned(made.block, None if kept is None else np.array(kept, int))
 
 
-def _weights_key(block: StudentBlock) -> str:
-    """Hashes what a block holds; a kept one is the teacher's, which the settings name."""
-    digest = hashlib.sha256()
+def _phase_settings(phase: Phase, span: Sequence[StudentBlock]) -> dict[str, Any]:
+    """What a phase is told and something in its span reads."""
+    settings = dataclasses.asdict(phase)
+    reads = {
+        "adapter_rate": bool(adapter_variables(span)),
+        "block_rate": bool(block_variables(span)),
+        "optimizer": True,
+        "decay": True,
+    }
+    for name, read in reads.items():
+        if not (read and phase.steps):
+            del settings[name]
+    return settings
+
+
+def _kind(recipe: str) -> str:
+    return recipe.partition(":")[0]
+
+
+def _wiring(block: StudentBlock) -> list[Any]:
+    """The kinds of operations of a replaced block, and the shapes that they make."""
+    graphs = () if block.kept else (block.entry, block.body, block.exit)
+    return [
+        (type(call.op).__name__, graph.shapes[call.output])
+        for graph in graphs
+        if graph is not None
+        for call in graph.calls
+    ]
+
+
+def _block_key(block: StudentBlock) -> str:
+    """Hashes how a block is wired and what it holds.
+
+    A kept block is the teacher's, which the settings name.
+    """
+    digest = hashlib.sha256(json.dumps(_wiring(block)).encode())
     for part, variables in state_variables(block).items():
         digest.update(part.encode())
         for variable in variables:

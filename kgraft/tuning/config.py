@@ -4,14 +4,15 @@ import dataclasses
 import functools
 from typing import Any
 
-from kgraft.checks import above_zero, at_least, one_of
+from kgraft.checks import above_zero, at_least, check_source, one_of
 from kgraft.compress_config import NOTHING
-from kgraft.config import RunConfig
+from kgraft.config import DataConfig, RunConfig
 from kgraft.errors import KgraftError
+from kgraft.tuning.apart import check_apart
 from kgraft.tuning.space import Space, check_space, open_space
 
 TUNERS = ("random", "bayesian", "hyperband")
-OBJECTIVES = ("agreement", "loss")
+OBJECTIVES = ("agreement", "loss", "accuracy")
 PRUNES = ("score", "front", "off")
 COSTS = ("latency", "bytes", "macs")
 
@@ -27,12 +28,17 @@ class TuneConfig:
         vary: further parameters, `name=values` each.
         tuner: which of Keras Tuner's ways to choose the next trial.
         trials: how many.
-        objective: what is to be good: `agreement` with the teacher, or the distillation `loss`,
-            both on views that no run trains on.
+        objective: what is to be good: `agreement` with the teacher or the distillation `loss`, on
+            views that no run trains on and without labels; or `accuracy`, on the labelled images of
+            `val_dataset`.
         weigh_latency, weigh_bytes, weigh_macs: how much quality, as a share of 1, the student may
             lose to become smaller by the whole teacher.
         max_latency, max_bytes, max_macs: share of the teacher's that a student may have; None for
             no bound.
+        min_accuracy: share of the images of `val_dataset` that a student has to classify rightly;
+            None for no bound.
+        val_dataset, val_split, val_data_dir: the labelled validation set, apart from the transfer
+            images and the test set; None for none, and then no label is read.
         judge_views: views of each transfer image that trials are judged on.
         prune: candidates that are not trained: by `score`, those whose closed-form graft cannot
             become the best by as much as training has ever brought; by `front`, those that cannot
@@ -54,6 +60,10 @@ class TuneConfig:
     max_latency: float | None = None
     max_bytes: float | None = None
     max_macs: float | None = None
+    min_accuracy: float | None = None
+    val_dataset: str | None = None
+    val_split: str = "validation"
+    val_data_dir: str | None = None
     judge_views: int = 20
     prune: str = "score"
     block_cache: bool = True
@@ -69,8 +79,41 @@ class TuneConfig:
         for cost in COSTS:
             at_least(f"weigh_{cost}", getattr(self, f"weigh_{cost}"), 0)
             above_zero(f"max_{cost}", getattr(self, f"max_{cost}"))
+        self._check_labels()
         self._check_run()
         check_space(self.opened, self.run)
+
+    def _check_labels(self) -> None:
+        """Refuses what needs labels where none are named, and labels of a set that is not apart."""
+        if self.min_accuracy is not None and not 0 < self.min_accuracy <= 1:
+            raise KgraftError(
+                "--min_accuracy must be a share of images above 0 and up to 1, such as 0.9; got "
+                f"{self.min_accuracy}"
+            )
+        if self.val_dataset is not None:
+            check_source("val_dataset", self.val_dataset)
+            check_apart(self.validation_data, self.run.data)
+            return
+        asked = {
+            "--objective=accuracy": self.objective == "accuracy",
+            f"--min_accuracy={self.min_accuracy}": self.min_accuracy is not None,
+        }
+        for flag in (flag for flag, needs in asked.items() if needs):
+            raise KgraftError(
+                f"{flag} needs labels, and nothing names any: give a labelled validation set apart "
+                "from the transfer images and the test set, such as --val_dataset=tfds:cifar10 "
+                "--val_split=train[45000:], or seek agreement or loss, which need none"
+            )
+
+    @property
+    def validation_data(self) -> DataConfig:
+        """The data settings with the validation set in the place of the test set."""
+        return dataclasses.replace(
+            self.run.data,
+            eval_dataset=self.val_dataset,
+            eval_split=self.val_split,
+            eval_data_dir=self.val_data_dir,
+        )
 
     def _check_run(self) -> None:
         """Refuses settings of a run that a search would not follow."""

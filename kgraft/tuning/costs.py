@@ -7,7 +7,7 @@ import pathlib
 
 import keras
 
-from kgraft.comparison.cells import write_json
+from kgraft.data.write import write_json
 from kgraft.export import float32_bytes, measure_latencies
 from kgraft.graph import Graph, as_model, total_macs, trace_model
 from kgraft.pipeline.job import Job

@@ -19,6 +19,7 @@ def log_hparams(folder: pathlib.Path, record: TrialRecord) -> None:
         "score": record.score,
         "agreement": record.agreement,
         "distillation_loss": record.loss,
+        "accuracy": record.accuracy,
         **{f"{name}_share": share for name, share in record.shares.items()},
     }
     writer = tf.summary.create_file_writer(str(folder / record.trial))

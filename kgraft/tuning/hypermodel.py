@@ -104,4 +104,6 @@ def _metrics(record: TrialRecord) -> dict[str, float]:
     found = {"score": record.score, **{f"{k}_share": v for k, v in record.shares.items()}}
     if record.agreement is not None and record.loss is not None:
         found |= {"agreement": record.agreement, "distillation_loss": record.loss}
+    if record.accuracy is not None:
+        found["accuracy"] = record.accuracy
     return found

@@ -1,4 +1,7 @@
-"""How good a student is without labels: further views that no run trains on or chooses by."""
+"""How good a student is: on further views that no run trains on or chooses by, without labels.
+
+Only where a labelled validation set is named there is accuracy too.
+"""
 
 from collections.abc import Callable
 
@@ -13,6 +16,7 @@ from kgraft.graph import Graph
 from kgraft.pipeline.evaluation import graph_logits
 from kgraft.pipeline.job import Job
 from kgraft.tuning.objective import Quality
+from kgraft.tuning.validation import Validation
 
 _BATCH = 256
 
@@ -22,10 +26,18 @@ class Judge:
 
     Attributes:
         views: pixels 0..255, `[n, height, width, channels]`.
-        note: what they are, in words.
+        note: what they are, in words, and the validation set where there is one.
     """
 
-    def __init__(self, job: Job, config: RunConfig, count: int, *, most_views: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        config: RunConfig,
+        count: int,
+        *,
+        most_views: int,
+        validation: Validation | None = None,
+    ) -> None:
         """Makes the views and runs the teacher over them.
 
         Args:
@@ -33,8 +45,12 @@ class Judge:
             config: its settings.
             count: views of each transfer image.
             most_views: training views of an image that a candidate may have.
+            validation: the labelled images to measure accuracy on; None for no accuracy.
         """
         self.views, self.note = judge_views(job, config, count, most_views=most_views)
+        self._validation = validation
+        if validation is not None:
+            self.note = f"{self.note}; accuracy on {validation.note}"
         self._preprocess = job.teacher.preprocess
         self._loss = make_loss(config.train.loss, temperature=config.train.temperature)
         self._teacher = self._logits(job.chain.graph)
@@ -47,7 +63,8 @@ class Judge:
         """
         logits = self._logits(graph)
         loss = self._loss(tf.constant(logits), tf.constant(self._teacher))
-        return Quality(agreement(logits, self._teacher), float(np.mean(loss)))
+        accuracy = None if self._validation is None else self._validation.accuracy(graph)
+        return Quality(agreement(logits, self._teacher), float(np.mean(loss)), accuracy)
 
     def _logits(self, graph: Graph) -> np.ndarray:
         run: Callable[[np.ndarray], np.ndarray] = graph_logits(graph)

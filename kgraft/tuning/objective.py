@@ -6,6 +6,13 @@ from collections.abc import Mapping
 
 from kgraft.tuning.config import TuneConfig
 
+# How each objective is called in pictures.
+QUALITIES = {
+    "agreement": "agreement with the teacher",
+    "loss": "exp(-loss)",
+    "accuracy": "accuracy on the validation set",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
@@ -27,22 +34,28 @@ class Costs:
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """How well a student does what its teacher does, without labels.
+    """How well a student does what its teacher does.
 
     Attributes:
         agreement: share of the judge's views with the teacher's class, 0..1.
         loss: mean distillation loss there.
+        accuracy: share of the validation set classified rightly, 0..1; None where no labelled set
+            was named.
     """
 
     agreement: float
     loss: float
+    accuracy: float | None = None
 
     def value(self, objective: str) -> float:
         """Returns the quality as a number from 0 to 1, the larger the better.
 
         Args:
-            objective: `agreement`, or `loss`, which becomes `exp(-loss)`.
+            objective: `agreement`, `accuracy`, or `loss`, which becomes `exp(-loss)`.
         """
+        if objective == "accuracy":
+            assert self.accuracy is not None
+            return self.accuracy
         return self.agreement if objective == "agreement" else math.exp(-self.loss)
 
 
@@ -71,11 +84,26 @@ def over_budget(costs: Costs, config: TuneConfig) -> dict[str, float]:
     return {cost: beyond for cost, beyond in excess.items() if beyond > 0}
 
 
+def trained_score(quality: Quality, costs: Costs, config: TuneConfig) -> float:
+    """Returns the score of a trained student, which is low where it lacks the accuracy asked for.
+
+    Args:
+        quality: the student's.
+        costs: the student's.
+        config: has the weights, and the bound on the accuracy.
+    """
+    if config.min_accuracy is not None and quality.accuracy is not None:
+        missing = 1 - quality.accuracy / config.min_accuracy
+        if missing > 0:
+            return refused_score({"accuracy": missing}, config)
+    return score(quality.value(config.objective), costs, config)
+
+
 def refused_score(excess: Mapping[str, float], config: TuneConfig) -> float:
     """Returns a score below any that a trained candidate has, lower the farther beyond the bounds.
 
     Args:
-        excess: what `over_budget` found.
+        excess: what `over_budget` found, or the share of the accuracy that is missing.
         config: has the weights, which may make other scores negative.
     """
     # Small steps: a cliff would be all that a Gaussian process sees.

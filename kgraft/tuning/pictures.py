@@ -7,6 +7,7 @@ from typing import Any
 from kgraft.comparison.picture import save_pictures
 from kgraft.tuning.analysis import block_points, pareto_front
 from kgraft.tuning.config import TuneConfig
+from kgraft.tuning.objective import QUALITIES
 from kgraft.tuning.prune import quality_of
 from kgraft.tuning.records import START, TrialRecord
 
@@ -73,9 +74,8 @@ def _front(axes: Any, records: Sequence[TrialRecord], config: TuneConfig) -> Non
     bound = config.bounds.get("latency")
     if bound is not None:
         axes.axvline(bound, color="C3", linestyle="--", linewidth=1, label="--max_latency")
-    quality = "agreement with the teacher" if config.objective == "agreement" else "exp(-loss)"
     axes.set_xlabel("milliseconds, as a share of the teacher's")
-    axes.set_ylabel(f"{quality}, %")
+    axes.set_ylabel(f"{QUALITIES[config.objective]}, %")
     axes.grid(color="0.9")
     if whole:
         axes.legend(frameon=False)

@@ -51,17 +51,20 @@ def hopeless(
 def quality_of(record: TrialRecord, config: TuneConfig) -> float:
     """Returns the quality of a trained student, 0..1."""
     assert record.agreement is not None and record.loss is not None
-    return Quality(record.agreement, record.loss).value(config.objective)
+    return Quality(record.agreement, record.loss, record.accuracy).value(config.objective)
 
 
 def within_bounds(record: TrialRecord, config: TuneConfig) -> bool:
-    """Returns whether a student keeps to the bounds on its costs."""
+    """Returns whether a student keeps to the bounds on its costs and has the accuracy asked for."""
+    if config.min_accuracy is not None and (record.accuracy or 0.0) < config.min_accuracy:
+        return False
     return all(record.shares[cost] <= bound for cost, bound in config.bounds.items())
 
 
 def _closed_of(record: TrialRecord, config: TuneConfig) -> float:
     assert record.closed_agreement is not None and record.closed_loss is not None
-    return Quality(record.closed_agreement, record.closed_loss).value(config.objective)
+    closed = Quality(record.closed_agreement, record.closed_loss, record.closed_accuracy)
+    return closed.value(config.objective)
 
 
 def _cheaper(record: TrialRecord, costs: Costs) -> bool:

@@ -1,17 +1,16 @@
 """One record for each trial, on disk as soon as the trial is done."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from kgraft.comparison.cells import differences, write_json
+from kgraft.data.write import write_json
 from kgraft.errors import KgraftError
+from kgraft.pipeline.record_folder import RecordFolder, read_json
 
 SCHEMA = 1
 START = "start"
-SETTINGS_NAME = "settings.json"
 TRAINED, PRUNED, REFUSED, FAILED = "trained", "pruned", "over budget", "failed"
 
 
@@ -27,7 +26,8 @@ class TrialRecord:
         flags: the settings of the run it stands for, one flag each.
         score: what the tuner makes large.
         agreement, loss: on the judge's views.
-        closed_agreement, closed_loss: before the first update.
+        accuracy: on the validation set, where a labelled one is named.
+        closed_agreement, closed_loss, closed_accuracy: before the first update.
         latency_ms, bytes, macs: of the student, for one image.
         shares: the same as shares of the teacher's.
         seconds: of the whole trial.
@@ -47,8 +47,10 @@ class TrialRecord:
     score: float | None = None
     agreement: float | None = None
     loss: float | None = None
+    accuracy: float | None = None
     closed_agreement: float | None = None
     closed_loss: float | None = None
+    closed_accuracy: float | None = None
     latency_ms: float | None = None
     bytes: int | None = None
     macs: int | None = None
@@ -66,7 +68,7 @@ class TrialRecord:
         return self.status == TRAINED and self.part >= 1
 
 
-class TrialStore:
+class TrialStore(RecordFolder):
     """The records of one search in its work folder, which several processes may share."""
 
     def __init__(self, workdir: pathlib.Path) -> None:
@@ -75,50 +77,21 @@ class TrialStore:
         Args:
             workdir: need not exist yet.
         """
-        self._workdir = workdir
-        self._folder = workdir / "trials"
-
-    def check_settings(self, settings: Mapping[str, Any]) -> None:
-        """Checks that the folder holds no search of other settings.
-
-        Args:
-            settings: what all trials have in common, plain values.
-
-        Raises:
-            KgraftError: it does; the settings that differ are named.
-        """
-        path = self._workdir / SETTINGS_NAME
-        if path.exists():
-            plain = json.loads(json.dumps(settings, default=str))
-            found = differences(_read(path), plain)
-            if found:
-                raise KgraftError(
-                    f"{self._workdir} belongs to a search of other settings: {', '.join(found)}"
-                )
-
-    def start(self, settings: Mapping[str, Any]) -> None:
-        """Makes the folder of the records and says whose it is.
-
-        Args:
-            settings: what all trials have in common, plain values.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if not (self._workdir / SETTINGS_NAME).exists():
-            write_json(self._workdir / SETTINGS_NAME, settings)
+        super().__init__(workdir, "trials", owner="a search")
 
     def save(self, record: TrialRecord) -> None:
         """Writes the record of a trial, in place of an earlier one."""
         content = {"schema": SCHEMA, **dataclasses.asdict(record)}
-        write_json(self._folder / f"{record.trial}.json", content)
+        write_json(self.folder / f"{record.trial}.json", content)
 
     def find(self, trial: str) -> TrialRecord | None:
         """Returns the record of a trial; None where it is not done."""
-        path = self._folder / f"{trial}.json"
+        path = self.folder / f"{trial}.json"
         return _record(path) if path.exists() else None
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Returns all records in the order of their names, the start first."""
-        found = [_record(path) for path in self._folder.glob("*.json")]
+        found = [_record(path) for path in self.paths()]
         return tuple(sorted(found, key=_order))
 
 
@@ -129,19 +102,9 @@ def _order(record: TrialRecord) -> tuple[bool, int, str]:
 
 
 def _record(path: pathlib.Path) -> TrialRecord:
-    content = _read(path)
+    content = read_json(path)
     if content.pop("schema", None) != SCHEMA:
         raise KgraftError(f"{path} is no record of a trial: expected schema {SCHEMA}; move it away")
     for name in ("flags", "phases", "blocks"):
         content[name] = tuple(content[name])
     return TrialRecord(**content)
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise KgraftError(f"cannot read {path}: {error}") from None
-    if not isinstance(content, dict):
-        raise KgraftError(f"cannot read {path}: expected a JSON object")
-    return content

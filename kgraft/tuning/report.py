@@ -7,10 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kgraft.comparison.cells import write_json
 from kgraft.comparison.summary import aligned
-from kgraft.config import RunConfig
-from kgraft.data.write import writing_aside
+from kgraft.data.write import write_json, writing_aside
 from kgraft.errors import KgraftError
 from kgraft.report import versions
 from kgraft.tuning.analysis import beside_start, importance, pareto_front, ranked
@@ -24,7 +22,7 @@ from kgraft.tuning.retrain import student_folder
 JSON_NAME = "search.json"
 BEST_FLAGS = "best.flags"
 _TOP = re.compile(r"top(\d+)\.flags")
-_HEAD = ("trial", "agreement %", "latency", "bytes", "MACs", "score", "")
+_HEAD = ("trial", "agreement %", "accuracy %", "latency", "bytes", "MACs", "score", "")
 
 
 def write_search(
@@ -48,6 +46,7 @@ def write_search(
     content = {
         "schema": SCHEMA,
         "settings": settings,
+        "chosen_by": chosen_by(settings, config),
         "best": best[0].trial if best else None,
         "ranked": [record.trial for record in best],
         "front": {cost: [r.trial for r in pareto_front(records, config, cost)] for cost in COSTS},
@@ -64,14 +63,35 @@ def write_search(
         raise KgraftError(f"cannot write the search to {workdir}: {error}") from error
 
 
+def chosen_by(settings: Mapping[str, Any], config: TuneConfig) -> dict[str, Any]:
+    """Says what the students of a search are chosen by.
+
+    Args:
+        settings: what all trials have in common; `judge` says on which images.
+        config: the settings of the search.
+
+    Returns:
+        The objective, its images in words, the validation set, and whether labels were read.
+    """
+    labelled = config.val_dataset is not None
+    return {
+        "objective": config.objective,
+        "min_accuracy": config.min_accuracy,
+        "judged_on": settings.get("judge"),
+        "val_dataset": config.val_dataset,
+        "val_split": config.val_split if labelled else None,
+        "labels": labelled,
+    }
+
+
 def _write_flagfiles(
     workdir: pathlib.Path, best: Sequence[TrialRecord], config: TuneConfig
 ) -> None:
     for rank, record in enumerate(best[: config.top], 1):
         folder = student_folder(workdir, record.trial)
-        write_flags(workdir / f"top{rank}.flags", record, config.run, folder)
+        write_flags(workdir / f"top{rank}.flags", record, config, folder)
     if best:
-        write_flags(workdir / BEST_FLAGS, best[0], config.run, workdir / "best")
+        write_flags(workdir / BEST_FLAGS, best[0], config, workdir / "best")
     # Of an earlier search of a larger --top here: their ranking is not this one's.
     for path in workdir.glob("top*.flags"):
         match = _TOP.fullmatch(path.name)
@@ -80,7 +100,7 @@ def _write_flagfiles(
 
 
 def write_flags(
-    path: pathlib.Path, record: TrialRecord, base: RunConfig, workdir: pathlib.Path
+    path: pathlib.Path, record: TrialRecord, config: TuneConfig, workdir: pathlib.Path
 ) -> None:
     """Writes the flagfile that kgraft-distill makes a trial's student from.
 
@@ -90,21 +110,31 @@ def write_flags(
     Args:
         path: the flagfile.
         record: the trial's.
-        base: the settings that the search starts from.
+        config: the settings of the search.
         workdir: the work folder that it names.
     """
     head = [
         f"# Trial {record.trial} of a search of kgraft-tune: "
         f"{100 * (record.agreement or 0):.2f} % agreement on the judge's views,",
+        *_accuracy_line(record, config),
         f"# {record.shares['latency']:.2f} of the teacher's milliseconds, "
         f"{record.shares['bytes']:.2f} of its bytes, {record.shares['macs']:.2f} of its "
         "multiply-adds.",
         "#",
         f"#   kgraft-distill --flagfile={shlex.quote(str(path))}",
     ]
-    run = dataclasses.replace(candidate_run(record.values, base), workdir=str(workdir))
+    run = dataclasses.replace(candidate_run(record.values, config.run), workdir=str(workdir))
     with writing_aside(path) as aside:
         aside.write_text("\n".join([*head, *flag_lines(run)]) + "\n", "utf-8")
+
+
+def _accuracy_line(record: TrialRecord, config: TuneConfig) -> list[str]:
+    if record.accuracy is None:
+        return []
+    return [
+        f"# {100 * record.accuracy:.2f} % accuracy on --val_dataset={config.val_dataset} "
+        f"--val_split={config.val_split},"
+    ]
 
 
 def table(records: Sequence[TrialRecord], config: TuneConfig, most: int = 5) -> str:
@@ -120,13 +150,15 @@ def table(records: Sequence[TrialRecord], config: TuneConfig, most: int = 5) -> 
     start = next((r for r in records if r.trial == START and r.whole), None)
     if start is not None and start not in best[:most]:
         rows.append(_row(start, "where the search began"))
-    lines = [aligned([_HEAD, *rows])] if rows else ["no trial was trained within the bounds"]
+    rows = _columns([_HEAD, *rows])
+    lines = [aligned(rows)] if rows[1:] else ["no trial was trained within the bounds"]
     found = beside_start(records, config)
     if found is not None:
         record, start = found
-        gain = 100 * ((record.agreement or 0) - (start.agreement or 0))
+        what = "accuracy" if config.objective == "accuracy" else "agreement"
+        gain = 100 * ((getattr(record, what) or 0) - (getattr(start, what) or 0))
         lines.append(
-            f"no slower than where it began: trial {record.trial}, {gain:+.2f} points of agreement "
+            f"no slower than where it began: trial {record.trial}, {gain:+.2f} points of {what} "
             f"at {record.shares['latency']:.2f} of the latency where it was "
             f"{start.shares['latency']:.2f}"
         )
@@ -147,6 +179,8 @@ def line(record: TrialRecord, done: int, trials: int) -> str:
         return f"{head}: {record.status}: {record.error}"
     shares = ", ".join(f"{name} {share:.2f}" for name, share in record.shares.items())
     agreed = f"{100 * record.agreement:.2f} % agreement, " if record.agreement is not None else ""
+    if record.accuracy is not None:
+        agreed = f"{agreed}{100 * record.accuracy:.2f} % accuracy, "
     reused = sum(bool(phase["reused"]) for phase in record.phases)
     phases = f", {reused} of {len(record.phases)} phases known" if record.phases else ""
     return (
@@ -158,7 +192,16 @@ def line(record: TrialRecord, done: int, trials: int) -> str:
 def _row(record: TrialRecord, note: str) -> tuple[str, ...]:
     shares = [f"{record.shares[cost]:.2f}" for cost in COSTS]
     agreement = f"{100 * (record.agreement or 0):.2f}"
-    return (record.trial, agreement, *shares, f"{record.score:.4f}", note)
+    accuracy = "" if record.accuracy is None else f"{100 * record.accuracy:.2f}"
+    return (record.trial, agreement, accuracy, *shares, f"{record.score:.4f}", note)
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Leaves out the accuracy where no labelled set was named."""
+    place = _HEAD.index("accuracy %")
+    if any(row[place] for row in rows[1:]):
+        return list(rows)
+    return [(*row[:place], *row[place + 1 :]) for row in rows]
 
 
 def _counted(records: Sequence[TrialRecord]) -> dict[str, int]:

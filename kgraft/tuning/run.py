@@ -15,6 +15,7 @@ import keras
 from kgraft.comparison.run import reason_of
 from kgraft.errors import KgraftError
 from kgraft.grafting.locks import file_lock
+from kgraft.pipeline.given import given_config
 from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.workdir import check_workdir, start_workdir
 from kgraft.tuning.bench import Bench, opened
@@ -108,9 +109,10 @@ def tune(
 ) -> Search:
     """Searches for the graft schedule that makes the best student within bounds on its costs.
 
-    No label is read and no test image: students are judged by their agreement with the teacher,
-    or by the distillation loss, on views that no run trains on. A trial has its record as soon as
-    it is done; with `resume` the search goes on, within a trial too.
+    No test image is read, and no label unless `val_dataset` names labelled images to judge by:
+    students are judged by their agreement with the teacher, or by the distillation loss, on views
+    that no run trains on. A trial has its record as soon as it is done; with `resume` the search
+    goes on, within a trial too.
 
     Args:
         config: all settings. Without one, the settings are the flags of `kgraft-tune` as
@@ -128,14 +130,7 @@ def tune(
         KgraftError: the input cannot be worked with, no student that keeps to the bounds was
             found, the work folder belongs to a search of other settings, or every trial failed.
     """
-    if config is not None and flags:
-        raise KgraftError(
-            f"give a config or settings by name, not both; got {', '.join(flags)} too"
-        )
-    if config is None:
-        if teacher_model is not None:
-            flags.setdefault("teacher", teacher_model.name)
-        config = TuneConfig.from_flags(**flags)
+    config = given_config(config, flags, TuneConfig.from_flags, teacher_model=teacher_model)
     role = find_role(os.environ)
     workdir = pathlib.Path(config.run.workdir)
     check_workdir(workdir, resume=config.run.resume or role.shared)
@@ -238,7 +233,7 @@ def _check_any(records: tuple[TrialRecord, ...]) -> None:
 
 
 # Settings of a search that no trial depends on.
-_FREE = ("run", "trials", "top", "retrain", "vary", "space")
+_FREE = ("run", "trials", "top", "retrain", "vary", "space", "val_data_dir")
 _FREE_DATA = ("data_dir", "manual_dir", "download", "eval_dataset", "eval_split", "eval_data_dir")
 _FREE_TRAIN = ("cache_mb", "spill_mb", "strategy")
 
@@ -248,6 +243,8 @@ def _settings(bench: Bench) -> dict[str, Any]:
     config = bench.config
     run = config.run.to_dict()
     own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    if config.val_dataset is None:
+        del own["val_split"]
     return {
         "search": {name: value for name, value in own.items() if name not in _FREE},
         "space": {n: dataclasses.asdict(d) for n, d in config.opened.parameters.items()},

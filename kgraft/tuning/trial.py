@@ -12,6 +12,7 @@ import keras
 from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.config import RunConfig
 from kgraft.grafting import PhaseResult, fuse
+from kgraft.grafting.release import releasing_graphs
 from kgraft.graph import Graph, total_macs
 from kgraft.pipeline.job import Job, make_blocks
 from kgraft.pipeline.training import train_student
@@ -21,7 +22,7 @@ from kgraft.tuning.block_cache import PhaseCache, StartCache
 from kgraft.tuning.candidate import recipe_text
 from kgraft.tuning.costs import CostBook
 from kgraft.tuning.flagfile import flag_lines
-from kgraft.tuning.objective import Quality, over_budget, refused_score, score
+from kgraft.tuning.objective import Quality, over_budget, refused_score, score, trained_score
 from kgraft.tuning.prune import hopeless
 from kgraft.tuning.records import PRUNED, REFUSED, START, TRAINED, TrialRecord, TrialStore
 
@@ -55,6 +56,7 @@ class Laboratory:
         self.costs = CostBook(workdir / "costs", bench.start.chain.graph)
         self._workdir, self._worker = workdir, worker
 
+    @releasing_graphs()
     def attempt(
         self,
         trial: str,
@@ -107,6 +109,7 @@ class Laboratory:
             status=PRUNED,
             closed_agreement=closed.agreement,
             closed_loss=closed.loss,
+            closed_accuracy=closed.accuracy,
             blocks=block_shares(job, student),
         )
         why = hopeless(closed, costs, self.store.records(), config) if trial != START else None
@@ -115,7 +118,7 @@ class Laboratory:
             record = _judged(dataclasses.replace(record, error=why), closed, value)
             return _timed(record, began), None
         phases, quality, fused = self._train(job, run, filled, student, trial=trial, part=part)
-        value = score(quality.value(config.objective), costs, config)
+        value = trained_score(quality, costs, config)
         record = dataclasses.replace(_judged(record, quality, value), status=TRAINED, phases=phases)
         return _timed(record, began), fused
 
@@ -217,7 +220,13 @@ def _phase_records(results: Iterable[PhaseResult], reused: set[str]) -> tuple[di
 
 
 def _judged(record: TrialRecord, quality: Quality, value: float) -> TrialRecord:
-    return dataclasses.replace(record, agreement=quality.agreement, loss=quality.loss, score=value)
+    return dataclasses.replace(
+        record,
+        agreement=quality.agreement,
+        loss=quality.loss,
+        accuracy=quality.accuracy,
+        score=value,
+    )
 
 
 def _timed(record: TrialRecord, began: float) -> TrialRecord:

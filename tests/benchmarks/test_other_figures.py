@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from benchmarks import distillation, export, paper, scaling, turns
+from benchmarks import distillation, export, paper, scaling, shared_blocks, trials, turns
 from kgraft.grafting import graft_schedule
 
 
@@ -86,3 +86,21 @@ def test_variants_take_turns():
     assert order == ["a", "b"] * 3
     assert found == {"a": [1.0] * 3, "b": [2.0] * 3}
     assert turns.medians({"a": [1.0, 9.0, 2.0]}) == {"a": 2.0}
+
+
+def test_memory_grows_by_what_the_later_trials_add():
+    assert trials.growth([100.0, 102.0, 104.0, 106.0]) == pytest.approx(2)
+    assert trials.growth([100.0]) == 0
+
+
+def test_searches_are_the_same_when_every_trial_is():
+    trial = {"trial": "0", "values": {}, "status": "trained", "loss": 0.5, "closed_loss": 0.75}
+    times = {"seconds": 2.0, "cpu_seconds": 3.0}
+    shared = {**times, "phases": 5, "phases_reused": 3, "trials": [{**trial, "seconds": 1}]}
+    alone = {"seconds": 8.0, "cpu_seconds": 6.0, "trials": [{**trial, "seconds": 4}]}
+    found = shared_blocks.compared(shared, alone)
+    assert (found["share_of_time"], found["share_of_cpu_time"]) == (0.25, 0.5)
+    assert found["phases_reused"] == 3
+    assert found["same_results"]
+    alone["trials"] = [{**trial, "loss": 0.5000001}]
+    assert not shared_blocks.compared(shared, alone)["same_results"]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from kgraft.comparison.cells import CellKey, CellRecord, CellStore, differences
+from kgraft.comparison.cells import CellKey, CellRecord, CellStore
 from kgraft.errors import KgraftError
 
 SETTINGS = {"data": {"seed": 0, "shape": (1, 2)}, "teacher_sha256": "x"}
@@ -46,14 +46,6 @@ def test_other_settings_are_refused_and_named(store):
     store.check_settings(SETTINGS)
     with pytest.raises(KgraftError, match=r"other settings: data.seed was 0, now 1$"):
         store.check_settings({"data": {"seed": 1, "shape": [1, 2]}, "teacher_sha256": "x"})
-
-
-def test_differences_name_what_is_missing():
-    assert differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
-    assert differences({"a": {"b": 1}}, {"c": 2}) == [
-        "a was {'b': 1}, now None",
-        "c was None, now 2",
-    ]
 
 
 def test_files_that_are_no_records(store, tmp_path):

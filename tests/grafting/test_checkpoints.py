@@ -11,6 +11,7 @@ from kgraft.errors import KgraftError
 from kgraft.grafting import Checkpoints, PhaseResult
 from kgraft.grafting.checkpoints import (
     START,
+    differences,
     load_block_weights,
     save_block_weights,
     settings_key,
@@ -184,3 +185,11 @@ def test_restoring_what_is_not_there(tmp_path: Path, student: Student) -> None:
 def test_settings_key_does_not_depend_on_order() -> None:
     assert settings_key({"a": 1, "b": 2}) == settings_key({"b": 2, "a": 1})
     assert settings_key({"a": 1}) != settings_key({"a": 2})
+
+
+def test_differences_name_what_is_missing():
+    assert differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
+    assert differences({"a": {"b": 1}}, {"c": 2}) == [
+        "a was {'b': 1}, now None",
+        "c was None, now 2",
+    ]

@@ -5,7 +5,8 @@ import pytest
 
 from kgraft.grafting import PhaseResult
 from kgraft.grafting.span import state_variables
-from kgraft.students import Start, make_student
+from kgraft.students import Recipe, Start, make_student
+from kgraft.students.recipes import KEEP
 from kgraft.tuning.bench import Bench
 from kgraft.tuning.block_cache import PhaseCache, StartCache
 
@@ -85,6 +86,48 @@ def test_anything_else_is_another_phase(cache, job, student):
     assert cache().finished("one/block1") is not None
     change(student, 1)
     assert cache().finished("one/block1") is None
+
+
+def test_what_a_block_has_become_counts_and_not_what_was_asked_for(cache, student):
+    first = cache()
+    assert first.finished("one/block1") is None
+    first.save(student, result("one/block1", (1,)))
+    # Another ratio that leaves as many channels.
+    assert cache(recipes=("keep", "width:0.52", "width:0.5")).finished("one/block1") is not None
+
+
+def test_a_rate_that_moves_nothing_does_not_matter(cache, job, student):
+    def rates(**changes):
+        return tuple(dataclasses.replace(phase, **changes) for phase in job.phases)
+
+    first = cache()
+    name = "one/block1"
+    assert first.finished(name) is None
+    first.save(student, result(name, (1,)))
+    assert student[1].exit is not None
+    assert cache(phases=rates(adapter_rate=0.5)).finished(name) is None
+    assert cache(phases=rates(block_rate=0.5)).finished(name) is None
+    idle = cache(phases=rates(steps=0))
+    assert idle.finished(name) is None
+    idle.save(student, result(name, (1,)))
+    still = rates(steps=0, block_rate=0.5, adapter_rate=0.5, optimizer="sgd", decay="constant")
+    assert cache(phases=still).finished(name) is not None
+
+
+@pytest.mark.parametrize("what", ["adapter_rate", "block_rate"])
+def test_without_adapters_their_rate_does_not_matter(job, tmp_path, what):
+    recipes = (KEEP, Recipe("inner", 0.5), KEEP)
+    student = make_student(job.chain, recipes, Start("random", lambda p, n: None, 0))
+    assert student[1].entry is student[1].exit is None
+    found = []
+    for rate in (0.1, 0.2):
+        phase = dataclasses.replace(job.phases[0], **{what: rate})
+        kinds = ("keep", "inner:0.5", "keep")
+        made = PhaseCache(tmp_path, [phase], student, recipes=kinds, settings=SETTINGS)
+        found.append(made.finished("one/block1"))
+        made.save(student, result("one/block1", (1,)))
+    assert found[0] is None
+    assert (found[1] is not None) == (what == "adapter_rate")
 
 
 def test_a_phase_is_one_processes_at_a_time(cache):

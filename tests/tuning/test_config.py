@@ -16,7 +16,17 @@ def test_texts_and_tuples():
     ("changes", "message"),
     [
         ({"tuner": "grid"}, "--tuner must be one of random, bayesian, hyperband; got 'grid'"),
-        ({"objective": "accuracy"}, "--objective must be one of agreement, loss"),
+        (
+            {"objective": "speed"},
+            "--objective must be one of agreement, loss, accuracy; got 'speed'",
+        ),
+        (
+            {"objective": "accuracy"},
+            "--objective=accuracy needs labels, and nothing names any: give a labelled",
+        ),
+        ({"min_accuracy": 0.9}, "--min_accuracy=0.9 needs labels, and nothing names any"),
+        ({"min_accuracy": 90}, "--min_accuracy must be a share of images above 0 and up to 1"),
+        ({"val_dataset": "images"}, "--val_dataset must be tfds:NAME, folder:PATH, npz:PATH"),
         ({"prune": "yes"}, "--prune must be one of score, front, off"),
         ({"trials": 0}, "--trials must be at least 1"),
         ({"judge_views": 0}, "--judge_views must be at least 1"),

@@ -1,6 +1,9 @@
+import json
+
 from tuning_cases import record, settings
 
 from kgraft.tuning import report
+from kgraft.tuning.analysis import ranked
 from kgraft.tuning.report import write_search
 
 
@@ -20,3 +23,39 @@ def test_flagfiles_follow_the_settings_of_now_and_the_ranking(tmp_path, monkeypa
     assert f"--workdir={tmp_path / 'best'}" in lines
     lines = (tmp_path / "top1.flags").read_text().splitlines()
     assert f"--workdir={tmp_path / 'student_1'}" in lines
+
+
+def test_it_says_which_set_chose(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "draw_search", lambda *_: None)
+    judged = {"judge": "3 views; accuracy on 5 labelled images of npz:held.npz, split test"}
+    config = settings(
+        "batch=8|16", objective="accuracy", val_dataset="npz:held.npz", val_split="test"
+    )
+    found = record("1", 0.9, 0.5, values={"batch": 8}, accuracy=0.8125, closed_accuracy=0.75)
+    write_search(tmp_path, [found], judged, config)
+    chosen = json.loads((tmp_path / "search.json").read_text())["chosen_by"]
+    assert (chosen["objective"], chosen["labels"]) == ("accuracy", True)
+    assert (chosen["val_dataset"], chosen["val_split"]) == ("npz:held.npz", "test")
+    assert chosen["judged_on"] == judged["judge"]
+    head = (tmp_path / "best.flags").read_text()
+    assert "# 81.25 % accuracy on --val_dataset=npz:held.npz --val_split=test,\n" in head
+    table = report.table([found], config)
+    assert "accuracy %" in table and "81.25" in table
+    assert "81.25 % accuracy" in report.line(found, 1, 2)
+
+
+def test_without_labels_it_says_so_and_shows_no_accuracy(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "draw_search", lambda *_: None)
+    config, found = settings("batch=8|16"), record("1", 0.9, 0.5, values={"batch": 8})
+    write_search(tmp_path, [found], {"judge": "3 views"}, config)
+    chosen = json.loads((tmp_path / "search.json").read_text())["chosen_by"]
+    assert (chosen["labels"], chosen["val_dataset"], chosen["val_split"]) == (False, None, None)
+    assert "accuracy" not in (tmp_path / "best.flags").read_text()
+    assert "accuracy" not in report.table([found], config)
+
+
+def test_who_is_short_of_the_accuracy_asked_for_is_not_ranked():
+    config = settings("batch=8|16", min_accuracy=0.8, val_dataset="npz:held.npz")
+    good = record("1", 0.9, 0.5, accuracy=0.8)
+    short = record("2", 0.99, 0.5, accuracy=0.79)
+    assert ranked([short, good], config) == (good,)

@@ -1,12 +1,20 @@
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from small_models import small_model
 from tuning_cases import record
 
 from kgraft.grafting import run as run_module
+from kgraft.grafting import step as step_module
 from kgraft.graph import as_model
+from kgraft.tuning.bench import Bench
 from kgraft.tuning.candidate import candidate_run
+from kgraft.tuning.records import TrialStore
+from kgraft.tuning.trial import Laboratory
 
 pytestmark = pytest.mark.usefixtures("quick_costs")
 VALUES = {"block1_ratio": 0.75}
@@ -110,3 +118,40 @@ def test_hopeless_in_closed_form_means_not_trained(world, tmp_path):
     assert (found.loss, found.agreement) == (found.closed_loss, found.closed_agreement)
     stored = json.loads((tmp_path / "trials" / "d.json").read_text())
     assert stored["status"] == "pruned"
+
+
+def test_nothing_of_a_trial_is_kept_when_it_is_over(world, tmp_path, monkeypatch):
+    graphs, variables = [], []
+    train_step = step_module._train_step
+
+    def watched(objective, groups, **options):
+        step = train_step(objective, groups, **options)
+        variables.extend(weakref.ref(v) for group in groups for v in group.variables)
+
+        def traced(*arguments):
+            graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+            return step(*arguments)
+
+        return traced
+
+    monkeypatch.setattr(step_module, "_train_step", watched)
+    laboratory = world.laboratory(tmp_path, **TWO)
+    record, graph = attempt(laboratory, "0")
+    assert record.status == "trained"
+    assert len(graphs) >= len(record.phases) and variables
+    del graph
+    gc.collect()
+    assert not [ref for ref in (*graphs, *variables) if ref() is not None]
+
+
+def test_what_the_bench_has_compiled_outlives_the_trials(world, tmp_path):
+    # SiLU brings a gradient of its own, which TensorFlow registers wherever it is compiled.
+    config = world.config(
+        teacher_cuts=("conv1_relu", "gate0_swish"), block_cache=False, workdir=str(tmp_path)
+    )
+    store = TrialStore(tmp_path)
+    store.start({})
+    laboratory = Laboratory(Bench(config, small_model("squeeze_excite")), store, tmp_path)
+    (first, _), (again, _) = (attempt(laboratory, name) for name in ("0", "1"))
+    assert first.status == again.status == "trained"
+    assert first.loss == again.loss

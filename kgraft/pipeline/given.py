@@ -1,0 +1,39 @@
+"""The settings of a call from Python, which come as a config or by the names of flags."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import keras
+
+from kgraft.errors import KgraftError
+
+Config = TypeVar("Config")
+
+
+def given_config(
+    config: Config | None,
+    flags: Mapping[str, Any],
+    from_flags: Callable[..., Config],
+    *,
+    teacher_model: keras.Model | None = None,
+) -> Config:
+    """Returns the settings that a call was given.
+
+    Args:
+        config: all settings, or None.
+        flags: settings by flag name, where there is no config.
+        from_flags: makes the config from these.
+        teacher_model: a loaded teacher, whose name then stands for the `teacher` setting.
+
+    Raises:
+        KgraftError: there are a config and settings by name; a setting is unknown, not valid or
+            missing.
+    """
+    if config is not None and flags:
+        raise KgraftError(
+            f"give a config or settings by name, not both; got {', '.join(flags)} too"
+        )
+    if config is not None:
+        return config
+    named = {} if teacher_model is None else {"teacher": teacher_model.name}
+    return from_flags(**{**named, **flags})

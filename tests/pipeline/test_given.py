@@ -1,0 +1,26 @@
+import types
+
+import pytest
+
+from kgraft.config import RunConfig
+from kgraft.errors import KgraftError
+from kgraft.pipeline.given import given_config
+
+FLAGS = {"teacher": "a.keras", "dataset": "folder:images"}
+MODEL = types.SimpleNamespace(name="loaded")
+
+
+def test_a_config_or_settings_by_name():
+    config = RunConfig.from_flags(**FLAGS)
+    assert given_config(config, {}, RunConfig.from_flags) is config
+    assert given_config(None, FLAGS, RunConfig.from_flags) == config
+    with pytest.raises(KgraftError, match="not both; got teacher, dataset too"):
+        given_config(config, FLAGS, RunConfig.from_flags)
+
+
+def test_a_loaded_teacher_has_a_name_where_none_is_given():
+    flags = {"dataset": "folder:images"}
+    found = given_config(None, flags, RunConfig.from_flags, teacher_model=MODEL)
+    assert found.teacher.source == "loaded"
+    found = given_config(None, FLAGS, RunConfig.from_flags, teacher_model=MODEL)
+    assert found.teacher.source == "a.keras"

@@ -1,0 +1,41 @@
+import pytest
+
+from kgraft.errors import KgraftError
+from kgraft.pipeline.record_folder import RecordFolder, read_json
+
+SETTINGS = {"data": {"seed": 0, "shape": (1, 2)}, "teacher_sha256": "x"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = RecordFolder(tmp_path / "work", "parts", owner="a piece of work")
+    made.check_settings(SETTINGS)
+    assert not (tmp_path / "work").exists()
+    made.start(SETTINGS)
+    return made
+
+
+def test_it_belongs_to_the_settings_it_was_started_with(folder):
+    folder.check_settings(SETTINGS)
+    message = r"belongs to a piece of work of other settings: data.seed was 0, now 1$"
+    with pytest.raises(KgraftError, match=message):
+        folder.check_settings({"data": {"seed": 1, "shape": [1, 2]}, "teacher_sha256": "x"})
+    folder.start({"data": "something else"})
+    folder.check_settings(SETTINGS)
+
+
+def test_its_records_are_the_files_in_its_folder(folder, tmp_path):
+    assert list(folder.paths()) == []
+    (tmp_path / "work" / "parts" / "a.json").write_text("{}")
+    (tmp_path / "work" / "parts" / ".a.json.part").write_text("{")
+    assert [path.name for path in folder.paths()] == ["a.json"]
+
+
+def test_files_that_are_no_objects(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("{")
+    with pytest.raises(KgraftError, match=r"cannot read .*a\.json"):
+        read_json(path)
+    path.write_text("[]")
+    with pytest.raises(KgraftError, match="expected a JSON object"):
+        read_json(path)
