@@ -117,7 +117,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_replicas_read_the_same_file(tmp_path: Path) -> None:
-    options = {"strategy": "mirrored", "batch": 7}
+    options = {"strategy": "mirrored", "batch": 7, "last": 2}
     spill = {"cache_mb": 0, "spill_mb": 1}
     wait_distil(
         start_distil(
