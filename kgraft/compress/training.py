@@ -170,9 +170,10 @@ class _Updates:
 
 def _make_optimizer(name: str) -> Any:
     optimizers = load_tf_keras().optimizers
-    if name == "adam":
-        return optimizers.Adam(epsilon=ADAM_EPSILON, jit_compile=False)
-    return optimizers.SGD(momentum=SGD_MOMENTUM, nesterov=True, jit_compile=False)
+    if name == "sgd":
+        return optimizers.SGD(momentum=SGD_MOMENTUM, nesterov=True, jit_compile=False)
+    # Keras 2 has no Muon.
+    return optimizers.Adam(epsilon=ADAM_EPSILON, jit_compile=False)
 
 
 class _Measures:

@@ -20,7 +20,7 @@ class Phase:
         steps: updates; 0 measures and trains nothing.
         block_rate, adapter_rate: learning rates of the blocks and of their adapters.
         batch: views per update, over all replicas.
-        optimizer: `adam` or `sgd`.
+        optimizer: `adam`, `muon` or `sgd`.
         decay: `cosine` or `constant`.
         stage: 1 for single blocks, 2 for growing spans, 3 for compressing the fused student.
     """

@@ -11,6 +11,7 @@ import tensorflow as tf
 from kgraft.errors import KgraftError
 from kgraft.grafting.adam import FusedAdam
 from kgraft.grafting.batches import Batches
+from kgraft.grafting.muon import KernelMuon
 from kgraft.grafting.rows import FileRows, gather_rows
 from kgraft.grafting.schedule import Phase
 from kgraft.grafting.span import Objective, Rows, adapter_variables, block_variables
@@ -60,6 +61,8 @@ def make_optimizer(phase: Phase, rate: float) -> keras.optimizers.Optimizer:
     schedule = rate if phase.decay == "constant" else _warm_cosine(phase, rate)
     if phase.optimizer == "adam":
         return FusedAdam(schedule, epsilon=ADAM_EPSILON)
+    if phase.optimizer == "muon":
+        return KernelMuon(schedule, epsilon=ADAM_EPSILON)
     return keras.optimizers.SGD(schedule, momentum=SGD_MOMENTUM, nesterov=True)
 
 

@@ -24,7 +24,9 @@ def _equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize(("optimizer", "decay"), [("adam", "constant"), ("sgd", "cosine")])
+@pytest.mark.parametrize(
+    ("optimizer", "decay"), [("adam", "constant"), ("muon", "cosine"), ("sgd", "cosine")]
+)
 def test_the_losses_fall(graft: GraftFactory, optimizer: str, decay: str) -> None:
     result = train_phase(dataclasses.replace(_PHASE, optimizer=optimizer, decay=decay), **graft())
     assert result.loss_end < 0.7 * result.loss_start
