@@ -2,8 +2,8 @@
 
 Options of a run: `name` (the student's weights go to FOLDER/NAME.npz), `strategy`, `batch`, `steps`
 (of each phase), `last` (how many of the three phases), `batchnorm`, `bank` (options of `ViewBank`),
-`workdir` (for checkpoints), `seed` (of the starting weights), `fake_quant`, `kill` ([phase, step]:
-the process kills itself there). There are two logical CPUs.
+`workdir` (for checkpoints), `seed` (of the starting weights), `optimizer`, `fake_quant`, `kill`
+([phase, step]: the process kills itself there). There are two logical CPUs.
 """
 
 import json
@@ -42,6 +42,7 @@ def _train(options: dict[str, Any]) -> TrainConfig:
     return TrainConfig(
         steps=(options.get("steps", 6),) * 2,
         batch=options.get("batch", 8),
+        optimizer=options.get("optimizer", "adam"),
         block_rate=1e-2,
         adapter_rate=1e-2,
         block_rate_two=1e-3,

@@ -20,10 +20,12 @@ def test_two_replicas(tmp_path: Path) -> None:
     ]
     int8 = {"batch": 7, "steps": 3, "last": 2, "fake_quant": "int8"}
     runs += [{"name": f"{name}_int8", "strategy": name, **int8} for name in STRATEGIES]
+    muon = {"batch": 7, "last": 1, "optimizer": "muon"}
+    runs += [{"name": f"{name}_muon", "strategy": name, **muon} for name in STRATEGIES]
     # A BatchNorm that trains its statistics has a batch of its own on each replica.
     runs.append({"name": "batchnorm", "strategy": "mirrored", "batchnorm": True, "last": 1})
     wait_distil(start_distil(tmp_path, runs))
-    for kind in ("7", "8", "_int8"):
+    for kind in ("7", "8", "_int8", "_muon"):
         pairs = zip(
             load(tmp_path, f"one_device{kind}"), load(tmp_path, f"mirrored{kind}"), strict=True
         )
