@@ -32,6 +32,16 @@ FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS, ONNX)
 # The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
 ON_CORRUPT = ("skip", "stop")
+_COUNTS = (
+    "shots",
+    "images",
+    "views",
+    "mixed_views",
+    "extra_images",
+    "extra_views",
+    "heldout_views",
+    "seed",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +112,11 @@ class DataConfig:
         augment: name of the augmentation.
         views: training views per image.
         mixed_views: further training views in all, each a mix of two views.
+        extra_dataset, extra_split: source of further training images of any kind, whose labels are
+            not read, in the form of `dataset`; None for none.
+        extra_images: how many of them, drawn without looking at classes.
+        extra_views: training views of each of them.
+        extra_augment: name of their augmentation.
         heldout_views: held-out views per image, never trained on; 512 views in all at most.
         resize: `none`, `crop` (scaled to cover the size, centre crop), or `auto`: `crop` where the
             images of the source differ in size.
@@ -121,6 +136,11 @@ class DataConfig:
     augment: str = "crop_flip"
     views: int = 16
     mixed_views: int = 0
+    extra_dataset: str | None = None
+    extra_split: str = "train"
+    extra_images: int = 1000
+    extra_views: int = 10
+    extra_augment: str = "imagenet"
     heldout_views: int = 2
     resize: str = "auto"
     on_corrupt: str = "skip"
@@ -131,22 +151,26 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_source("dataset", self.dataset)
-        if self.eval_dataset:
-            check_source("eval_dataset", self.eval_dataset)
+        for flag in ("extra_dataset", "eval_dataset"):
+            if getattr(self, flag):
+                check_source(flag, getattr(self, flag))
         if (self.shots is None) == (self.images is None):
             raise KgraftError(
                 "give --shots (images a class) or --images (in all) and leave the other at none; "
                 f"got --shots={self.shots or 'none'} and --images={self.images or 'none'}"
             )
-        for flag in ("shots", "images", "views", "mixed_views", "heldout_views", "seed"):
+        for flag in _COUNTS:
             whole(flag, getattr(self, flag))
         at_least("shots", self.shots, 1)
         at_least("images", self.images, 1)
         at_least("seed", self.seed, 0)
         at_least("views", self.views, 1)
         at_least("mixed_views", self.mixed_views, 0)
+        at_least("extra_images", self.extra_images, 1)
+        at_least("extra_views", self.extra_views, 1)
         at_least("heldout_views", self.heldout_views, 1)
         one_of("augment", self.augment, AUGMENTATIONS)
+        one_of("extra_augment", self.extra_augment, AUGMENTATIONS)
         one_of("resize", self.resize, RESIZES)
         one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
 

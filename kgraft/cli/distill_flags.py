@@ -57,6 +57,12 @@ IMAGES = Section(
         "views": "training views per image; always one with --augment=none",
         "mixed_views": "further training views in all, each made of two views (mixup and CutMix; "
         "the teacher says what is to be seen there)",
+        "extra_dataset": "further training images of any kind, in the form of --dataset; their "
+        "labels are not read; none for none",
+        "extra_split": "part of that data set that they are drawn from",
+        "extra_images": "how many of them",
+        "extra_views": "training views of each of them; always one with --extra_augment=none",
+        "extra_augment": f"their augmentation: {_either(config.AUGMENTATIONS)}",
         "heldout_views": "held-out views per image, never trained on; 512 in all at most",
         "resize": f"fit images to the teacher's size: {_either(config.RESIZES)}; auto is crop "
         "where sizes differ, else none",

@@ -45,6 +45,7 @@ def draw_transfer_set(
     images: int | None = None,
     seed: int = 0,
     on_corrupt: str = "skip",
+    flag: str = "images",
 ) -> TransferSet:
     """Draws the transfer images: K of every class, or N of all without looking at classes.
 
@@ -57,6 +58,7 @@ def draw_transfer_set(
         seed: of the draw.
         on_corrupt: what to do with an image that cannot be decoded: `skip` takes the next drawn one
             of the same class, `stop` raises.
+        flag: what `images` is set by, for messages.
 
     Returns:
         The images, in the order of the source.
@@ -73,8 +75,9 @@ def draw_transfer_set(
     else:
         queues = _class_queues(source, seed)
     wanted = shots or images or 0
-    _check_counts(source, [len(queue) for queue in queues], wanted, per_class=shots is not None)
-    return _read_drawn(source, queues, wanted, on_corrupt, per_class=shots is not None)
+    flag = flag if shots is None else "shots"
+    _check_counts(source, [len(queue) for queue in queues], wanted, flag)
+    return _read_drawn(source, queues, wanted, on_corrupt, flag)
 
 
 def write_transfer_list(transfer: TransferSet, path: str | os.PathLike[str]) -> None:
@@ -110,13 +113,13 @@ def _class_queues(source: Source, seed: int) -> list[list[int]]:
     ]
 
 
-def _check_counts(source: Source, counts: Sequence[int], wanted: int, *, per_class: bool) -> None:
+def _check_counts(source: Source, counts: Sequence[int], wanted: int, flag: str) -> None:
     scarce = int(np.argmin(counts))
     if counts[scarce] >= wanted:
         return
-    if not per_class:
+    if flag != "shots":
         raise KgraftError(
-            f"{source.name} holds {counts[0]} readable images, fewer than --images={wanted}"
+            f"{source.name} holds {counts[0]} readable images, fewer than --{flag}={wanted}"
         )
     found = f"class {source.class_name(scarce)!r} has {counts[scarce]} readable images"
     remedy = f"the largest possible is --shots={counts[scarce]}"
@@ -126,7 +129,7 @@ def _check_counts(source: Source, counts: Sequence[int], wanted: int, *, per_cla
 
 
 def _read_drawn(
-    source: Source, queues: list[list[int]], wanted: int, on_corrupt: str, *, per_class: bool
+    source: Source, queues: list[list[int]], wanted: int, on_corrupt: str, flag: str
 ) -> TransferSet:
     """Reads the first images of each queue, and for corrupt ones the next, in rising order."""
     read: dict[int, np.ndarray] = {}
@@ -143,7 +146,7 @@ def _read_drawn(
                 corrupt.add(position)
         skipped += sorted(corrupt)
         usable = [[p for p in queue if p not in corrupt] for queue in usable] if corrupt else usable
-        _check_counts(source, [len(queue) for queue in usable], wanted, per_class=per_class)
+        _check_counts(source, [len(queue) for queue in usable], wanted, flag)
     drawn = sorted(read)
     return TransferSet(
         images=tuple(read[position] for position in drawn),

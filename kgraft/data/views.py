@@ -28,6 +28,7 @@ def make_views(
     seed: int,
     resize: str = "none",
     first_view: int = 0,
+    name: str = "transfer image",
 ) -> np.ndarray:
     """Makes views of images.
 
@@ -44,6 +45,7 @@ def make_views(
         seed: of the views.
         resize: how an image is fitted to the size: `none` or `crop`.
         first_view: number of the first view.
+        name: what to call an image in messages.
 
     Returns:
         uint8 `[images * views, height, width, channels]`: all views of image 0 first; a
@@ -55,7 +57,7 @@ def make_views(
     if augment not in _AUGMENTERS:
         raise KgraftError(f"--augment must be one of {', '.join(AUGMENTATIONS)}; got {augment!r}")
     for index, image in enumerate(images):
-        check_fits(image.shape, size=size, resize=resize, name=f"transfer image {index}")
+        check_fits(image.shape, size=size, resize=resize, name=f"{name} {index}")
     count = 1 if augment == "none" else views
     out = aligned_empty((len(images), count, *size), np.uint8)
 

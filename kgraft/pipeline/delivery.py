@@ -120,8 +120,11 @@ def make_report(
     Raises:
         KgraftError: the test set does not fit the teacher.
     """
+    drawn = {"transfer image": job.transfer.images, "extra image": job.transfer.extra}
     skipped = [
-        Skipped("transfer image", f"{name} cannot be read") for name in job.transfer.images.skipped
+        Skipped(kind, f"{name} cannot be read")
+        for kind, images in drawn.items()
+        for name in (images.skipped if images else ())
     ]
     skipped += [Skipped(block.name, note) for block in student for note in block.notes]
     skipped += [Skipped(f"folding of {left.name}", left.why) for left in delivery.fused.norms_left]
@@ -136,6 +139,7 @@ def make_report(
         transfer={
             "images": len(job.transfer.images.ids),
             "sha256": job.transfer.images.sha256,
+            **_extra_facts(job),
             "views": len(job.transfer.views),
             "heldout": f"{len(job.transfer.heldout)}: {job.transfer.heldout_note}",
         },
@@ -152,6 +156,11 @@ def make_report(
         evaluation=f"{_evaluated_on(job)}; teacher: {job.teacher.logits_note}",
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def _extra_facts(job: Job) -> dict[str, Any]:
+    extra = job.transfer.extra
+    return {"extra images": len(extra.ids), "extra sha256": extra.sha256} if extra else {}
 
 
 def _resolved(job: Job, config: RunConfig) -> dict[str, Any]:

@@ -51,11 +51,11 @@ def export_verified(
     watch: Stopwatch,
     quantized: QuantizedStudent | None = None,
 ) -> tuple[tuple[ExportedFile, ...], tuple[Verification, ...]]:
-    """Writes a student in every format, calibrated on training views, and verifies each file.
+    """Writes a student in every format and verifies each file.
 
     Args:
         model: the fused student.
-        transfer: training views for the ranges, held-out views for the comparison.
+        transfer: plain views of transfer images for the ranges, held-out views for the comparison.
         config: the export settings.
         takes: what the files take.
         names: names of the logits, or None.
@@ -69,12 +69,13 @@ def export_verified(
     Raises:
         KgraftError: a format cannot be written.
     """
+    plain = transfer.views[: transfer.plain]
     with watch.part("export", f"exporting {', '.join(config.formats) or 'nothing'}"):
         files = export_student(
             model,
             folder=folder,
             formats=config.formats,
-            calibration=_inputs(transfer.views, _CALIBRATION_IMAGES, takes.before_file),
+            calibration=_inputs(plain, _CALIBRATION_IMAGES, takes.before_file),
             labels=names,
             takes=takes,
             quantized=quantized,

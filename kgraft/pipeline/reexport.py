@@ -116,7 +116,9 @@ def _open(config: ReexportConfig, workdir: pathlib.Path, watch: Stopwatch) -> _W
     data = dataclasses.replace(run.data, **config.moved())
     with watch.part("data", f"drawing its transfer images from {data.dataset}"):
         test = open_test_set(data, graph)
-        transfer = open_transfer(data, graph)
+        # Files are calibrated and verified on the transfer images alone.
+        plain = dataclasses.replace(data, extra_dataset=None, mixed_views=0)
+        transfer = open_transfer(plain, graph)
         _check_same(run, transfer, data.dataset, workdir)
         classes = graph.output_shape[-1] or 0
         names = class_names(data, transfer.images, test, classes)

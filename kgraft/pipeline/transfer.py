@@ -19,6 +19,7 @@ from kgraft.data import (
     open_source,
     resolve_resize,
 )
+from kgraft.data.aligned import aligned_empty
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 from kgraft.pipeline.stopwatch import tell
@@ -38,17 +39,22 @@ class Transfer:
         images: the few-shot draw.
         size: `(height, width, channels)` of the views.
         resize: how images are fitted to the size.
-        views: training views, uint8 `[n, height, width, channels]`.
-        heldout: held-out views, uint8, same shape.
+        views: training views, uint8 `[n, height, width, channels]`: first those of the transfer
+            images, then those of extra images, then mixed ones.
+        plain: how many of the training views are of transfer images and not mixed.
+        heldout: held-out views, uint8, same shape; all are of transfer images.
         heldout_note: what the held-out views are, for the report.
+        extra: further training images, or None.
     """
 
     images: TransferSet
     size: Size
     resize: str
     views: np.ndarray
+    plain: int
     heldout: np.ndarray
     heldout_note: str
+    extra: TransferSet | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +83,7 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
     Raises:
         KgraftError: the source, the draw or an image is not as expected.
     """
-    channels = teacher.input_shape[-1] or 3
-    source = open_source(
-        config.dataset,
-        split=config.split,
-        data_dir=config.data_dir,
-        manual_dir=config.manual_dir,
-        download=config.download,
-        channels=channels,
-    )
+    source = _open(config, teacher, config.dataset, config.split)
     size = _size(teacher, source)
     resize = resolve_resize(source, config.resize)
     images = draw_transfer_set(
@@ -98,8 +96,55 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
     make = functools.partial(
         make_views, augment=config.augment, size=size, seed=config.seed, resize=resize
     )
-    views, heldout, note = _make_views(config, images.images, make)
-    return Transfer(images, size, resize, views, heldout, note)
+    plain, heldout, note = _make_views(config, images.images, make)
+    extra, extra_views = _open_extra(config, teacher, size)
+    views = plain if extra_views is None else _joined(plain, extra_views)
+    views = add_mixed_views(views, config.mixed_views, seed=config.seed)
+    return Transfer(images, size, resize, views, len(plain), heldout, note, extra)
+
+
+def _open(config: DataConfig, teacher: Graph, dataset: str, split: str) -> Source:
+    return open_source(
+        dataset,
+        split=split,
+        data_dir=config.data_dir,
+        manual_dir=config.manual_dir,
+        download=config.download,
+        channels=teacher.input_shape[-1] or 3,
+    )
+
+
+def _open_extra(
+    config: DataConfig, teacher: Graph, size: Size
+) -> tuple[TransferSet | None, np.ndarray | None]:
+    """Draws the extra images and makes their views."""
+    if config.extra_dataset is None:
+        return None, None
+    source = _open(config, teacher, config.extra_dataset, config.extra_split)
+    images = draw_transfer_set(
+        source,
+        images=config.extra_images,
+        seed=config.seed,
+        on_corrupt=config.on_corrupt,
+        flag="extra_images",
+    )
+    fits = source.image_shape is not None and source.image_shape[:2] == size[:2]
+    views = make_views(
+        images.images,
+        augment=config.extra_augment,
+        views=config.extra_views,
+        size=size,
+        seed=config.seed,
+        resize="none" if fits else "crop",
+        name="extra image",
+    )
+    return images, views
+
+
+def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    joined = aligned_empty((len(first) + len(second), *first.shape[1:]), np.uint8)
+    np.concatenate([first, second], out=joined)
+    return joined
 
 
 def without_pixels(transfer: Transfer) -> Transfer:
@@ -112,7 +157,8 @@ def without_pixels(transfer: Transfer) -> Transfer:
         The same ids, names and views.
     """
     images = dataclasses.replace(transfer.images, images=())
-    return dataclasses.replace(transfer, images=images)
+    extra = transfer.extra and dataclasses.replace(transfer.extra, images=())
+    return dataclasses.replace(transfer, images=images, extra=extra)
 
 
 def _make_views(
@@ -121,11 +167,10 @@ def _make_views(
     """Makes training views, held-out views and a note of what the latter are."""
     if config.augment == "none":
         train, held, note = _split(images)
-        views = add_mixed_views(make(train, views=1), config.mixed_views, seed=config.seed)
-        return views, make(held, views=1), note
+        return make(train, views=1), make(held, views=1), note
     chosen = _spread(images, max(1, _HELDOUT_MOST // config.heldout_views))
     return (
-        add_mixed_views(make(images, views=config.views), config.mixed_views, seed=config.seed),
+        make(images, views=config.views),
         make(chosen, views=config.heldout_views, first_view=config.views),
         f"{config.heldout_views} further views of each of {len(chosen)} transfer images",
     )
@@ -237,14 +282,19 @@ def present_classes(test: TestSet | None, names: tuple[str, ...] | None) -> np.n
 
 
 def _check_apart(config: DataConfig) -> None:
-    """Refuses a test set that the transfer images are drawn from."""
-    same_split = config.split == config.eval_split or config.dataset.startswith("folder:")
+    """Refuses a test set that transfer or extra images are drawn from."""
     same_folder = config.eval_data_dir in (None, config.data_dir)
-    if config.dataset == config.eval_dataset and same_split and same_folder:
-        raise KgraftError(
-            f"--eval_dataset={config.eval_dataset} is the set the transfer images are drawn from: "
-            "give a test set apart from it (for tfds: and npz: another --eval_split), or none"
-        )
+    drawn_from = {
+        "transfer": (config.dataset, config.split),
+        "extra": (config.extra_dataset, config.extra_split),
+    }
+    for kind, (dataset, split) in drawn_from.items():
+        same_split = split == config.eval_split or (dataset or "").startswith("folder:")
+        if dataset == config.eval_dataset and same_split and same_folder:
+            raise KgraftError(
+                f"--eval_dataset={dataset} is the set the {kind} images are drawn from: give a "
+                "test set apart from it (for tfds: and npz: another --eval_split), or none"
+            )
 
 
 def _size(teacher: Graph, source: Source) -> Size:

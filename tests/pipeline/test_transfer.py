@@ -57,6 +57,52 @@ def test_transfer_images_without_their_pixels(world, teacher):
     assert rest.views is transfer.views and rest.heldout is transfer.heldout
 
 
+def test_extra_images_train_and_are_never_held_out(world, teacher):
+    settings = {"shots": 2, "views": 3, "mixed_views": 5}
+    alone = open_transfer(world.config(**settings).data, teacher)
+    extra = {"extra_dataset": f"folder:{world.images}", "extra_images": 4, "extra_views": 2}
+    more = open_transfer(world.config(**settings, **extra).data, teacher)
+    assert alone.extra is None and len(more.extra.ids) == 4
+    assert (alone.plain, more.plain) == (24, 24)
+    assert np.array_equal(more.views[:24], alone.views[:24])
+    assert np.array_equal(more.heldout, alone.heldout)
+    assert len(more.views) == 24 + 4 * 2 + 5
+    # Mixed views are made of the extra ones too.
+    assert not np.array_equal(more.views[-5:], alone.views[-5:])
+    whole = open_transfer(world.config(**settings, **extra, extra_augment="none").data, teacher)
+    assert len(whole.views) == 24 + 4 + 5
+    assert without_pixels(more).extra.images == ()
+    assert without_pixels(more).extra.sha256 == more.extra.sha256
+
+
+def test_extra_images_of_the_teachers_size_are_left_as_they_are(world, teacher):
+    extra = {"extra_dataset": world.npz, "extra_images": 3, "extra_augment": "none"}
+    transfer = open_transfer(world.config(shots=1, views=1, **extra).data, teacher)
+    assert np.array_equal(transfer.views[transfer.plain :], np.stack(transfer.extra.images))
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"extra_images": 9999}, r"holds \d+ readable images, fewer than --extra_images=9999"),
+        ({"extra_images": 0}, "--extra_images must be at least 1; got 0"),
+        ({"extra_views": 0}, "--extra_views must be at least 1; got 0"),
+        ({"extra_augment": "twist"}, "--extra_augment must be one of none, crop_flip, imagenet"),
+    ],
+)
+def test_extra_images_that_cannot_be_had(world, teacher, extra, message):
+    flags = {"extra_dataset": f"folder:{world.images}", **extra}
+    with pytest.raises(KgraftError, match=message):
+        open_transfer(world.config(**flags).data, teacher)
+
+
+def test_extra_images_are_not_the_test_set(world, teacher):
+    flags = {"extra_dataset": world.npz, "extra_split": "test", "eval_dataset": world.npz}
+    message = "is the set the extra images are drawn from: give a test set apart from it"
+    with pytest.raises(KgraftError, match=message):
+        open_test_set(world.config(**flags).data, teacher)
+
+
 def test_the_size_comes_from_the_images_where_the_teacher_leaves_it_open(world):
     image = keras.Input((None, None, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
