@@ -14,7 +14,7 @@ _TEST = "the test set of the report"
 
 
 def check_apart(validation: DataConfig, run: DataConfig) -> None:
-    """Refuses a validation set that is the test set, or that transfer images are drawn from.
+    """Refuses a validation set that is the test set, or that images to train on are drawn from.
 
     Args:
         validation: the validation set in the place of the test set.
@@ -26,6 +26,8 @@ def check_apart(validation: DataConfig, run: DataConfig) -> None:
     mine = (validation.eval_dataset, validation.eval_split, _folder(validation))
     if _same(mine, (run.dataset, run.split, run.data_dir)):
         raise _not_apart(validation, f"what {_TRANSFER}")
+    if _same(mine, (run.extra_dataset, run.extra_split, run.data_dir)):
+        raise _not_apart(validation, "what the extra images are drawn from")
     if _same(mine, (run.eval_dataset, run.eval_split, _folder(run))):
         raise _not_apart(validation, f"{_TEST}, which must have no part in the choice")
 

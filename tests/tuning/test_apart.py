@@ -28,6 +28,10 @@ TFDS = {"dataset": "tfds:cifar10", "eval_dataset": "tfds:cifar10", "eval_split":
             "is what the transfer images are drawn from",
         ),
         (
+            {"extra_dataset": "folder:more", "val_dataset": "folder:more/held"},
+            "is what the extra images are drawn from",
+        ),
+        (
             {"eval_dataset": "folder:tests/a", "val_dataset": "folder:tests"},
             "is the test set of the report",
         ),
