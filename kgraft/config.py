@@ -6,13 +6,12 @@ It and what it imports need the standard library only: flags are checked before 
 import dataclasses
 from typing import Any
 
-from kgraft.checks import above_zero, at_least, check_source, one_of, whole
+from kgraft.checks import above_zero, at_least, one_of, whole
 from kgraft.compress_config import COMPRESSED_FORMATS, UNCOMPRESSED, CompressConfig
+from kgraft.data_config import DataConfig
 from kgraft.errors import KgraftError
 from kgraft.phases import ALL, check_phases, check_side_by_side
 
-AUGMENTATIONS = ("none", "crop_flip", "imagenet")
-RESIZES = ("auto", "none", "crop")
 PREPROCESSINGS = ("auto", "none", "unit", "tf", "torch", "caffe")
 TEACHER_OUTPUTS = ("auto", "logits", "probabilities")
 LOSSES = ("normalized_mse", "mse", "kl")
@@ -31,17 +30,6 @@ ONNX = "onnx"
 FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS, ONNX)
 # The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
-ON_CORRUPT = ("skip", "stop")
-_COUNTS = (
-    "shots",
-    "images",
-    "views",
-    "mixed_views",
-    "extra_images",
-    "extra_views",
-    "heldout_views",
-    "seed",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,86 +81,6 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         one_of("start", self.start, STARTS)
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """The transfer images, their views and the test set of the report.
-
-    Attributes:
-        dataset: source of the transfer images, `tfds:NAME`, `folder:PATH`, `npz:PATH` or
-            `embedded:NAME`.
-        split: split of a `tfds:` source the transfer images come from.
-        data_dir, manual_dir: folders of prepared and of hand-downloaded TFDS data; None for
-            TFDS's own.
-        download: whether TFDS may download and prepare the data.
-        shots: images per class; None where `images` counts them.
-        images: images in all, drawn without looking at classes; None where `shots` is given.
-        seed: seed of the draw, the views and the training order.
-        augment: name of the augmentation.
-        views: training views per image.
-        mixed_views: further training views in all, each a mix of two views.
-        extra_dataset, extra_split: source of further training images of any kind, whose labels are
-            not read, in the form of `dataset`; None for none.
-        extra_images: how many of them, drawn without looking at classes.
-        extra_views: training views of each of them.
-        extra_augment: name of their augmentation.
-        heldout_views: held-out views per image, never trained on; 512 views in all at most.
-        resize: `none`, `crop` (scaled to cover the size, centre crop), or `auto`: `crop` where the
-            images of the source differ in size.
-        on_corrupt: `skip` an unreadable image (counted, another one drawn) or `stop`.
-        eval_dataset, eval_split, eval_data_dir: the labelled test set of the report; None for none.
-        labels: file of class names, one a line in the order of the logits; None for the dataset's.
-    """
-
-    dataset: str
-    split: str = "train"
-    data_dir: str | None = None
-    manual_dir: str | None = None
-    download: bool = False
-    shots: int | None = 10
-    images: int | None = None
-    seed: int = 0
-    augment: str = "crop_flip"
-    views: int = 16
-    mixed_views: int = 0
-    extra_dataset: str | None = None
-    extra_split: str = "train"
-    extra_images: int = 1000
-    extra_views: int = 10
-    extra_augment: str = "imagenet"
-    heldout_views: int = 2
-    resize: str = "auto"
-    on_corrupt: str = "skip"
-    eval_dataset: str | None = None
-    eval_split: str = "test"
-    eval_data_dir: str | None = None
-    labels: str | None = None
-
-    def __post_init__(self) -> None:
-        check_source("dataset", self.dataset)
-        for flag in ("extra_dataset", "eval_dataset"):
-            if getattr(self, flag):
-                check_source(flag, getattr(self, flag))
-        if (self.shots is None) == (self.images is None):
-            raise KgraftError(
-                "give --shots (images a class) or --images (in all) and leave the other at none; "
-                f"got --shots={self.shots or 'none'} and --images={self.images or 'none'}"
-            )
-        for flag in _COUNTS:
-            whole(flag, getattr(self, flag))
-        at_least("shots", self.shots, 1)
-        at_least("images", self.images, 1)
-        at_least("seed", self.seed, 0)
-        at_least("views", self.views, 1)
-        at_least("mixed_views", self.mixed_views, 0)
-        at_least("extra_images", self.extra_images, 1)
-        at_least("extra_views", self.extra_views, 1)
-        at_least("heldout_views", self.heldout_views, 1)
-        one_of("augment", self.augment, AUGMENTATIONS)
-        one_of("extra_augment", self.extra_augment, AUGMENTATIONS)
-        one_of("resize", self.resize, RESIZES)
-        one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
 
 
 @dataclasses.dataclass(frozen=True)

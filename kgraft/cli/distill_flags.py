@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from kgraft import compress_config, config
+from kgraft import compress_config, config, data_config
 from kgraft.cli.config_flags import Section, define_section, read_section
 
 
@@ -53,7 +53,7 @@ IMAGES = Section(
         "images": "transfer images in all, drawn without looking at classes; takes the place of "
         "--shots",
         "seed": "seed of the draw, the views and the training order",
-        "augment": f"augmentation of the views: {_either(config.AUGMENTATIONS)}",
+        "augment": f"augmentation of the views: {_either(data_config.AUGMENTATIONS)}",
         "views": "training views per image; always one with --augment=none",
         "mixed_views": "further training views in all, each made of two views (mixup and CutMix; "
         "the teacher says what is to be seen there)",
@@ -62,11 +62,11 @@ IMAGES = Section(
         "extra_split": "part of that data set that they are drawn from",
         "extra_images": "how many of them",
         "extra_views": "training views of each of them; always one with --extra_augment=none",
-        "extra_augment": f"their augmentation: {_either(config.AUGMENTATIONS)}",
+        "extra_augment": f"their augmentation: {_either(data_config.AUGMENTATIONS)}",
         "heldout_views": "held-out views per image, never trained on; 512 in all at most",
-        "resize": f"fit images to the teacher's size: {_either(config.RESIZES)}; auto is crop "
+        "resize": f"fit images to the teacher's size: {_either(data_config.RESIZES)}; auto is crop "
         "where sizes differ, else none",
-        "on_corrupt": f"unreadable transfer images: {_either(config.ON_CORRUPT)}; skip draws "
+        "on_corrupt": f"unreadable transfer images: {_either(data_config.ON_CORRUPT)}; skip draws "
         "another one",
     },
 )

@@ -6,7 +6,7 @@ from absl import flags
 
 from kgraft.cli import entry
 from kgraft.cli.config_flags import Section, define_section, read_section
-from kgraft.config import AUGMENTATIONS, RESIZES
+from kgraft.data_config import AUGMENTATIONS, RESIZES
 from kgraft.teach.config import PRECISIONS, TeachConfig
 
 ABOUT = (

@@ -11,7 +11,7 @@ from kgraft.errors import KgraftError
 from kgraft.graph import Graph, total_macs
 from kgraft.pipeline.evaluation import graph_logits
 from kgraft.pipeline.job import Job
-from kgraft.pipeline.transfer import present_classes
+from kgraft.pipeline.test_set import present_classes
 
 _BATCH = 128
 # Decoded test sets up to this size stay in memory; larger ones are decoded for every cell.

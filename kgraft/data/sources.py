@@ -1,6 +1,6 @@
 """One verb that opens every kind of source."""
 
-from kgraft.config import check_source
+from kgraft.checks import check_source
 from kgraft.data.embedded_source import open_embedded
 from kgraft.data.folder_source import FolderSource
 from kgraft.data.npz_source import NpzSource

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from kgraft.config import AUGMENTATIONS
 from kgraft.data.aligned import aligned_empty
 from kgraft.data.resize import Size, check_fits, fit_image, scale_image
+from kgraft.data_config import AUGMENTATIONS
 from kgraft.errors import KgraftError
 
 _VIEWS = 2  # keeps this use of the seed apart from the draw's and the training's

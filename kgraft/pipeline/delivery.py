@@ -24,8 +24,8 @@ from kgraft.pipeline.exporting import device_input, export_folder, export_verifi
 from kgraft.pipeline.job import Job
 from kgraft.pipeline.judging import judge, with_test_set
 from kgraft.pipeline.stopwatch import Stopwatch
+from kgraft.pipeline.test_set import present_classes
 from kgraft.pipeline.training import SELECTION_RULES
-from kgraft.pipeline.transfer import present_classes
 from kgraft.pipeline.workdir import STUDENT, save_model
 from kgraft.report import (
     AdapterLeft,

@@ -23,7 +23,8 @@ from kgraft.export import (
 )
 from kgraft.graph import Graph, total_macs
 from kgraft.pipeline.judging import Judged, Logits
-from kgraft.pipeline.transfer import TestSet, Transfer
+from kgraft.pipeline.test_set import TestSet
+from kgraft.pipeline.transfer import Transfer
 from kgraft.report import ModelRow, Skipped
 
 _BATCH = 64

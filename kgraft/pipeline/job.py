@@ -19,14 +19,8 @@ from kgraft.grafting import (
 from kgraft.graph import Chain
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.teacher import OpenedTeacher, open_own_student, open_teacher
-from kgraft.pipeline.transfer import (
-    TestSet,
-    Transfer,
-    check_test_set,
-    class_names,
-    open_test_set,
-    open_transfer,
-)
+from kgraft.pipeline.test_set import TestSet, check_test_set, open_test_set
+from kgraft.pipeline.transfer import Transfer, class_names, open_transfer
 from kgraft.students import (
     Maker,
     Recipe,

@@ -21,16 +21,8 @@ from kgraft.pipeline.finished import FinishedRun, read_finished
 from kgraft.pipeline.judging import judge, with_test_set
 from kgraft.pipeline.reexport_config import ReexportConfig
 from kgraft.pipeline.stopwatch import Stopwatch
-from kgraft.pipeline.transfer import (
-    TestSet,
-    Transfer,
-    check_test_set,
-    class_names,
-    open_test_set,
-    open_transfer,
-    present_classes,
-    without_pixels,
-)
+from kgraft.pipeline.test_set import TestSet, check_test_set, open_test_set, present_classes
+from kgraft.pipeline.transfer import Transfer, class_names, open_transfer, without_pixels
 from kgraft.report import (
     ModelRow,
     RunReport,

@@ -1,4 +1,4 @@
-"""The transfer images drawn and their views made; the test set opened."""
+"""The transfer images drawn and their views made."""
 
 import dataclasses
 import functools
@@ -12,9 +12,7 @@ from kgraft.data import (
     Source,
     TransferSet,
     add_mixed_views,
-    check_fits,
     draw_transfer_set,
-    eval_batches,
     make_views,
     open_source,
     resolve_resize,
@@ -23,8 +21,8 @@ from kgraft.data.aligned import aligned_empty
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 from kgraft.pipeline.stopwatch import tell
+from kgraft.pipeline.test_set import Size, TestSet
 
-Size = tuple[int, int, int]
 # With --augment=none there is one view an image, so every eighth image is held out instead.
 _HELDOUT_SHARE = 8
 # Held-out views are run about nine times a phase; more would cost much and choose no better.
@@ -55,19 +53,6 @@ class Transfer:
     heldout: np.ndarray
     heldout_note: str
     extra: TransferSet | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class TestSet:
-    """The labelled images of the report.
-
-    Attributes:
-        source: the images.
-        resize: how they are fitted to the teacher's size.
-    """
-
-    source: Source
-    resize: str
 
 
 def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
@@ -192,109 +177,6 @@ def _split(images: tuple[np.ndarray, ...]) -> tuple[tuple, tuple, str]:
     ids = {id(image) for image in held}
     train = tuple(image for image in images if id(image) not in ids)
     return train, held, f"{len(held)} transfer images that training does not see"
-
-
-def open_test_set(
-    config: DataConfig, teacher: Graph, *, flag: str = "eval_dataset"
-) -> TestSet | None:
-    """Opens the test set; None where none is given. What is in memory anyway is not looked at.
-
-    Args:
-        config: the data settings.
-        teacher: the whole teacher, for the channels of its images.
-        flag: the flag that names the set, for messages.
-
-    Raises:
-        KgraftError: the source is not as expected, has no labels or is the transfer set.
-    """
-    if not config.eval_dataset:
-        return None
-    _check_apart(config)
-    source = open_source(
-        config.eval_dataset,
-        split=config.eval_split,
-        data_dir=config.eval_data_dir or config.data_dir,
-        manual_dir=config.manual_dir,
-        download=config.download,
-        channels=teacher.input_shape[-1] or 3,
-    )
-    if not source.has_labels:
-        raise KgraftError(
-            f"--{flag}={config.eval_dataset} has no labels to report accuracy by: give a "
-            "labelled test set, or none"
-        )
-    return TestSet(source, resolve_resize(source, config.resize))
-
-
-def check_test_set(
-    test: TestSet,
-    size: Size,
-    names: tuple[str, ...] | None,
-    *,
-    classes: int,
-    flag: str = "eval_dataset",
-) -> None:
-    """Checks what the test set's description says, without reading an image or a label.
-
-    Training takes its time: a test set that does not fit is to be found before it.
-
-    Args:
-        test: the test set.
-        size: `(height, width, channels)` of the views.
-        names: names of the logits, or None.
-        classes: number of logits.
-        flag: the flag that names the set, for messages.
-
-    Raises:
-        KgraftError: its images do not fit; a class has no logit of its name; it names its classes,
-            which are not as many as there are logits, and nothing names those.
-    """
-    source = test.source
-    if source.image_shape is not None:
-        name = f"an image of --{flag}={source.name}"
-        check_fits(source.image_shape, size=size, resize=test.resize, name=name)
-    if source.class_names is None:
-        return
-    if names is None:
-        raise KgraftError(
-            f"--{flag}={source.name} has {len(source.class_names)} classes, the teacher "
-            f"{classes} logits: give --labels=FILE with the name of each logit, one a line"
-        )
-    # Made and dropped: this looks for a logit of each class and has read no image yet.
-    eval_batches(source, size=size, resize=test.resize, label_names=names)
-
-
-def present_classes(test: TestSet | None, names: tuple[str, ...] | None) -> np.ndarray | None:
-    """Returns the logits of the test set's classes where they are fewer than the teacher's.
-
-    Args:
-        test: a checked test set, or None.
-        names: names of the logits, or None.
-
-    Returns:
-        Logit numbers `[classes present]`; None where all classes are there or nothing says.
-    """
-    if test is None or names is None or test.source.class_names is None:
-        return None
-    here = set(test.source.class_names)
-    found = np.array([logit for logit, name in enumerate(names) if name in here])
-    return found if len(found) < len(names) else None
-
-
-def _check_apart(config: DataConfig) -> None:
-    """Refuses a test set that transfer or extra images are drawn from."""
-    same_folder = config.eval_data_dir in (None, config.data_dir)
-    drawn_from = {
-        "transfer": (config.dataset, config.split),
-        "extra": (config.extra_dataset, config.extra_split),
-    }
-    for kind, (dataset, split) in drawn_from.items():
-        same_split = split == config.eval_split or (dataset or "").startswith("folder:")
-        if dataset == config.eval_dataset and same_split and same_folder:
-            raise KgraftError(
-                f"--eval_dataset={dataset} is the set the {kind} images are drawn from: give a "
-                "test set apart from it (for tfds: and npz: another --eval_split), or none"
-            )
 
 
 def _size(teacher: Graph, source: Source) -> Size:

@@ -7,7 +7,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from kgraft.config import AUGMENTATIONS, RESIZES, check_source
+from kgraft.checks import check_source
+from kgraft.data_config import AUGMENTATIONS, RESIZES
 from kgraft.errors import KgraftError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

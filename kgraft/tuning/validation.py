@@ -9,7 +9,8 @@ from kgraft.config import DataConfig
 from kgraft.data import Source, open_source
 from kgraft.graph import Graph
 from kgraft.pipeline.job import Job
-from kgraft.pipeline.transfer import check_test_set, class_names, open_test_set
+from kgraft.pipeline.test_set import check_test_set, open_test_set
+from kgraft.pipeline.transfer import class_names
 from kgraft.tuning.apart import check_images_apart
 from kgraft.tuning.config import TuneConfig
 

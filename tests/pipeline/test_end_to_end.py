@@ -14,7 +14,7 @@ from kgraft.config import PLAIN_FORMATS
 from kgraft.data import Source
 from kgraft.errors import KgraftError
 from kgraft.graph import trace_model
-from kgraft.pipeline import transfer
+from kgraft.pipeline import test_set, transfer
 from kgraft.pipeline.transfer import open_transfer
 from kgraft.pipeline.workdir import check_workdir
 
@@ -64,7 +64,8 @@ def spied(monkeypatch, diary):
 
         return run
 
-    monkeypatch.setattr(transfer, "open_source", open_spied)
+    for module in (transfer, test_set):
+        monkeypatch.setattr(module, "open_source", open_spied)
     for name in ("open_job", "fill_banks", "train_student", "deliver", "make_report"):
         monkeypatch.setattr(api, name, staged(name))
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from kgraft.data import open_source
 from kgraft.export import export_student
-from kgraft.pipeline import evaluation, transfer
+from kgraft.pipeline import evaluation, test_set, transfer
 from kgraft.pipeline.evaluation import measure_files, report_batches, saved_model_logits
 
 ZEROS = np.zeros((3, 2, 2, 1), np.uint8)
@@ -25,7 +25,7 @@ def test_the_heldout_views_stand_in_for_a_test_set():
 def test_test_images_that_cannot_be_read_are_counted(folder):
     (folder / "blue" / "02.png").write_bytes(b"spoilt")
     skipped = []
-    test = transfer.TestSet(open_source(f"folder:{folder}"), "crop")
+    test = test_set.TestSet(open_source(f"folder:{folder}"), "crop")
     names = ("yellow", "red", "green", "blue")
     batches = list(report_batches(transfer_of(ZEROS), test, names, skipped))
     labels = np.concatenate([labels for _, labels in batches])

@@ -1,20 +1,11 @@
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
 
-from kgraft.data import open_source
 from kgraft.errors import KgraftError
 from kgraft.graph import trace_model
-from kgraft.pipeline import transfer as stage
-from kgraft.pipeline.transfer import (
-    check_test_set,
-    class_names,
-    open_test_set,
-    open_transfer,
-    without_pixels,
-)
+from kgraft.pipeline.test_set import open_test_set
+from kgraft.pipeline.transfer import class_names, open_transfer, without_pixels
 
 SIZE = (16, 16, 3)
 
@@ -96,13 +87,6 @@ def test_extra_images_that_cannot_be_had(world, teacher, extra, message):
         open_transfer(world.config(**flags).data, teacher)
 
 
-def test_extra_images_are_not_the_test_set(world, teacher):
-    flags = {"extra_dataset": world.npz, "extra_split": "test", "eval_dataset": world.npz}
-    message = "is the set the extra images are drawn from: give a test set apart from it"
-    with pytest.raises(KgraftError, match=message):
-        open_test_set(world.config(**flags).data, teacher)
-
-
 def test_the_size_comes_from_the_images_where_the_teacher_leaves_it_open(world):
     image = keras.Input((None, None, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
@@ -110,19 +94,6 @@ def test_the_size_comes_from_the_images_where_the_teacher_leaves_it_open(world):
     assert open_transfer(world.config().data, anywhere).size == SIZE
     with pytest.raises(KgraftError, match="give a teacher with a fixed input size"):
         open_transfer(world.config(dataset=f"folder:{world.images}").data, anywhere)
-
-
-def test_no_test_set(world, teacher):
-    assert open_test_set(world.config().data, teacher) is None
-
-
-def test_the_test_split_of_the_test_set(world, teacher):
-    test = open_test_set(world.config(eval_dataset=world.npz).data, teacher)
-    assert len(test.source) == 40 and test.resize == "none"
-    train = world.config(eval_dataset=world.npz, eval_split="train").data
-    with pytest.raises(KgraftError, match="is the set the transfer images are drawn from"):
-        open_test_set(train, teacher)
-    assert len(open_test_set(dataclasses.replace(train, split="test"), teacher).source) == 32
 
 
 def test_names_of_logits(world, teacher, tmp_path):
@@ -135,18 +106,3 @@ def test_names_of_logits(world, teacher, tmp_path):
     (tmp_path / "labels.txt").write_text("a\n\n b \nc\nd\n")
     named = world.config(labels=str(tmp_path / "labels.txt")).data
     assert class_names(named, transfer, test, 4) == ("a", "b", "c", "d")
-
-
-def test_the_test_sets_description_is_checked_without_reading_it(world, monkeypatch):
-    source = open_source(world.npz, split="test")
-    monkeypatch.setattr(type(source), "attempts", None)
-    monkeypatch.setattr(type(source), "labels", None)
-    test = stage.TestSet(source, "none")
-    names = ("yellow", "green", "red", "blue", "black")
-    check_test_set(test, SIZE, names, classes=5)
-    with pytest.raises(KgraftError, match="'yellow' is not among the 3 labels"):
-        check_test_set(test, SIZE, ("red", "green", "blue"), classes=3)
-    with pytest.raises(KgraftError, match="has 4 classes, the teacher 5 logits: give --labels"):
-        check_test_set(test, SIZE, None, classes=5)
-    with pytest.raises(KgraftError, match="16 x 16 x 3, but the teacher takes 8 x 8 x 3"):
-        check_test_set(test, (8, 8, 3), names, classes=5)

@@ -1,0 +1,52 @@
+import dataclasses
+
+import keras
+import pytest
+
+from kgraft.data import open_source
+from kgraft.errors import KgraftError
+from kgraft.graph import trace_model
+from kgraft.pipeline import test_set
+from kgraft.pipeline.test_set import check_test_set, open_test_set
+
+SIZE = (16, 16, 3)
+
+
+@pytest.fixture(scope="module")
+def teacher(world):
+    return trace_model(keras.saving.load_model(world.teacher))
+
+
+def test_extra_images_are_not_the_test_set(world, teacher):
+    flags = {"extra_dataset": world.npz, "extra_split": "test", "eval_dataset": world.npz}
+    message = "is the set the extra images are drawn from: give a test set apart from it"
+    with pytest.raises(KgraftError, match=message):
+        open_test_set(world.config(**flags).data, teacher)
+
+
+def test_no_test_set(world, teacher):
+    assert open_test_set(world.config().data, teacher) is None
+
+
+def test_the_test_split_of_the_test_set(world, teacher):
+    test = open_test_set(world.config(eval_dataset=world.npz).data, teacher)
+    assert len(test.source) == 40 and test.resize == "none"
+    train = world.config(eval_dataset=world.npz, eval_split="train").data
+    with pytest.raises(KgraftError, match="is the set the transfer images are drawn from"):
+        open_test_set(train, teacher)
+    assert len(open_test_set(dataclasses.replace(train, split="test"), teacher).source) == 32
+
+
+def test_the_test_sets_description_is_checked_without_reading_it(world, monkeypatch):
+    source = open_source(world.npz, split="test")
+    monkeypatch.setattr(type(source), "attempts", None)
+    monkeypatch.setattr(type(source), "labels", None)
+    test = test_set.TestSet(source, "none")
+    names = ("yellow", "green", "red", "blue", "black")
+    check_test_set(test, SIZE, names, classes=5)
+    with pytest.raises(KgraftError, match="'yellow' is not among the 3 labels"):
+        check_test_set(test, SIZE, ("red", "green", "blue"), classes=3)
+    with pytest.raises(KgraftError, match="has 4 classes, the teacher 5 logits: give --labels"):
+        check_test_set(test, SIZE, None, classes=5)
+    with pytest.raises(KgraftError, match="16 x 16 x 3, but the teacher takes 8 x 8 x 3"):
+        check_test_set(test, (8, 8, 3), names, classes=5)
