@@ -12,12 +12,8 @@ STRATEGIES = ("one_device", "mirrored")
 
 
 def test_two_replicas(tmp_path: Path) -> None:
-    # 20 views: batches of 8 end an epoch with 4, of 7 with 6 and need padding for two replicas.
-    runs = [
-        {"name": f"{strategy}{batch}", "strategy": strategy, "batch": batch, "last": 2}
-        for strategy in STRATEGIES
-        for batch in (7, 8)
-    ]
+    # 20 views: batches of 7 need padding for two replicas and end an epoch with 6, which do not.
+    runs = [{"name": name, "strategy": name, "batch": 7, "last": 2} for name in STRATEGIES]
     int8 = {"batch": 7, "steps": 3, "last": 2, "fake_quant": "int8"}
     runs += [{"name": f"{name}_int8", "strategy": name, **int8} for name in STRATEGIES]
     muon = {"batch": 7, "last": 1, "optimizer": "muon"}
@@ -25,7 +21,7 @@ def test_two_replicas(tmp_path: Path) -> None:
     # A BatchNorm that trains its statistics has a batch of its own on each replica.
     runs.append({"name": "batchnorm", "strategy": "mirrored", "batchnorm": True, "last": 1})
     wait_distil(start_distil(tmp_path, runs))
-    for kind in ("7", "8", "_int8", "_muon"):
+    for kind in ("", "_int8", "_muon"):
         pairs = zip(
             load(tmp_path, f"one_device{kind}"), load(tmp_path, f"mirrored{kind}"), strict=True
         )
