@@ -19,13 +19,13 @@ def releasing_graphs() -> Iterator[None]:
     and in SiLU. A gradient tape does not look them up, and the code inside may not leave anything
     that does.
     """
-    # There is no public way to take back a registration.
-    registered = ops.gradient_registry._registry
-    before = {name for name in registered if name.startswith(_NAMES)}
+    # There is no public way to take back a registration; without this one, memory grows.
+    registered = getattr(ops.gradient_registry, "_registry", {})
+    before = {name for name in tuple(registered) if name.startswith(_NAMES)}
     try:
         yield
     finally:
-        for name in [n for n in registered if n.startswith(_NAMES) and n not in before]:
+        for name in [n for n in tuple(registered) if n.startswith(_NAMES) and n not in before]:
             del registered[name]
         # Compiled functions hold themselves and their data on the device until a collection.
         gc.collect()
