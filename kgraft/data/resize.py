@@ -96,5 +96,8 @@ def scale_image(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """
     if image.shape[:2] == (height, width):
         return image
-    scaled = tf.image.resize(image, (height, width), antialias=True).numpy()
+    # On the host, where the pixels are: antialiasing has no kernel for GPUs, and threads that scale
+    # with a GPU as their device were seen to fail.
+    with tf.device("CPU:0"):
+        scaled = tf.image.resize(image, (height, width), antialias=True).numpy()
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import keras_tuner
+import numpy as np
 from keras_tuner.engine import trial as trial_module
 
 from kgraft.grafting.locks import file_lock
@@ -12,6 +13,8 @@ from kgraft.grafting.locks import file_lock
 OBJECTIVE = keras_tuner.Objective("score", "max")
 # Rounds of Hyperband are shares of the phases: a ninth, a third, all of them.
 HYPERBAND_EPOCHS = 9
+# Points among which the most promising is looked for when the best of all has been tried.
+_CANDIDATES = 256
 
 
 def worker_lock(folder: pathlib.Path, worker: str) -> pathlib.Path:
@@ -111,17 +114,44 @@ class RandomOracle(Reclaiming, keras_tuner.oracles.RandomSearchOracle):
 
 
 class BayesianOracle(Reclaiming, keras_tuner.oracles.BayesianOptimizationOracle):
-    """Bayesian optimisation with a Gaussian process."""
+    """Bayesian optimisation with a Gaussian process, no point twice.
+
+    Keras Tuner's takes the best point of a continuous space and rounds it. In a space of a few
+    values each, that comes to the best one known, again and again.
+    """
 
     def populate_space(self, trial_id: str) -> Any:
         """Chooses the values of a trial, without scikit-learn's warnings about few points.
 
         Args:
             trial_id: Keras Tuner's name of the trial.
+
+        Returns:
+            Keras Tuner's dictionary of values and status: the search stops when all points of the
+            space have been tried.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return super().populate_space(trial_id)
+            found = super().populate_space(trial_id)
+            if found["values"] is None or not self._duplicate(found["values"]):
+                return found
+            values = self._most_promising_untried()
+        status = trial_module.TrialStatus
+        return {"status": status.STOPPED if values is None else status.RUNNING, "values": values}
+
+    def _most_promising_untried(self) -> dict[str, Any] | None:
+        drawn = (self._random_values() for _ in range(_CANDIDATES))
+        untried = [values for values in drawn if values is not None]
+        if not untried:
+            return None
+        points = np.array([self._point(values) for values in untried])
+        mean, deviation = self.gpr.predict(points, return_std=True)
+        # The bound that Keras Tuner minimises: scores count as losses there.
+        return untried[int(np.argmin(mean - self.beta * deviation))]
+
+    def _point(self, values: dict[str, Any]) -> list[float]:
+        """Embeds values into the cube that the Gaussian process knows."""
+        return [hp.value_to_prob(values.get(hp.name, hp.default)) for hp in self._nonfixed_space()]
 
 
 class HyperbandOracle(Reclaiming, keras_tuner.oracles.HyperbandOracle):

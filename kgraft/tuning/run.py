@@ -183,6 +183,9 @@ def _search(
             _try_start(laboratory, workdir, on_trial)
         else:
             _await_start(store, workdir / _WORKERS)
+    found = sum(record.trial != START for record in store.records())
+    if found < config.trials:
+        say(f"{found} of {config.trials} trials: the space has no further points")
 
 
 def _await_start(store: TrialStore, workers: pathlib.Path) -> None:

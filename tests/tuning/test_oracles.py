@@ -75,3 +75,35 @@ def test_one_that_dies_before_it_asks_is_not_waited_for(oracle):
                 end(oracle, oracle.create_trial("a"))
             assert oracle.create_trial("a").status == "IDLE"
         assert oracle.create_trial("a").status == "STOPPED"
+
+
+def scored_trials(made, score):
+    """Runs a search to its end and gives back the values of each trial."""
+    tried = []
+    while (trial := made.create_trial("alone")).status != "STOPPED":
+        tried.append(dict(trial.hyperparameters.values))
+        made.update_trial(trial.trial_id, {"score": score(tried[-1])})
+        trial.status = "COMPLETED"
+        made.end_trial(trial)
+    return tried
+
+
+def test_bayesian_search_tries_no_point_twice_and_stops_when_all_are_tried(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    declare(settings("batch=1|2|3|4|5").opened, hp)
+    made = make_oracle("bayesian", trials=9, seed=0, hyperparameters=hp)
+    made.verbose = 0
+    made._set_project_dir(str(tmp_path), "tuner")
+    tried = scored_trials(made, lambda values: -abs(values["batch"] - 4))
+    assert sorted(values["batch"] for values in tried) == [1, 2, 3, 4, 5]
+
+
+def test_bayesian_search_prefers_what_is_near_the_best(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    hp.Int("x", 0, 99)
+    made = make_oracle("bayesian", trials=12, seed=0, hyperparameters=hp)
+    made.verbose = 0
+    made._set_project_dir(str(tmp_path), "tuner")
+    tried = [v["x"] for v in scored_trials(made, lambda values: -((values["x"] / 100 - 0.7) ** 2))]
+    assert len(set(tried)) == 12
+    assert min(abs(x - 70) for x in tried) <= 2

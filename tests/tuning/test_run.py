@@ -91,6 +91,14 @@ def test_a_finished_search_goes_on_with_more_trials(done, world):
     assert len(more.records) == 4
 
 
+@pytest.mark.usefixtures("quick_costs")
+def test_a_space_of_fewer_points_than_trials_ends_the_search(world, tmp_path):
+    flags = {"vary": ("batch=8|4",), "tuner": "bayesian", "trials": 4, "steps": (0, 0)}
+    found, lines = search(world, tmp_path / "work", graft="1", **flags)
+    assert sorted(r.values["batch"] for r in found.records if r.trial != "start") == [4, 8]
+    assert lines[-1] == "2 of 4 trials: the space has no further points"
+
+
 def test_other_settings_need_another_folder(done, world):
     _, _, folder = done
     with pytest.raises(KgraftError, match=r"search of other settings: .*judge_views"):
