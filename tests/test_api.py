@@ -29,7 +29,7 @@ def dataset(tmp_path_factory):
     return f"npz:{path}"
 
 
-@pytest.mark.parametrize("name", ["depthwise", "nested"])
+@pytest.mark.parametrize("name", [pytest.param("depthwise", marks=pytest.mark.slow), "nested"])
 def test_a_loaded_model_and_flags_as_keywords(name, dataset, tmp_path):
     teacher = small_model(name)
     before = [np.asarray(v).copy() for v in teacher.weights]

@@ -50,7 +50,7 @@ def test_without_a_file_for_the_device_nothing_is_held_against_targets(world, ca
     assert "student_float32" not in told and "targets" not in watch.whole()
 
 
-@pytest.mark.parametrize("student", ["width:0.5", "own"])
+@pytest.mark.parametrize("student", [pytest.param("width:0.5", marks=pytest.mark.slow), "own"])
 def test_the_figures_are_those_of_the_student_to_come(world, tmp_path, capsys, student):
     settings = {"seed": 7, "steps": (2, 2)}
     if student == "own":

@@ -144,6 +144,7 @@ def test_nothing_of_a_trial_is_kept_when_it_is_over(world, tmp_path, monkeypatch
     assert not [ref for ref in (*graphs, *variables) if ref() is not None]
 
 
+@pytest.mark.slow
 def test_what_the_bench_has_compiled_outlives_the_trials(world, tmp_path):
     # SiLU brings a gradient of its own, which TensorFlow registers wherever it is compiled.
     config = world.config(
