@@ -1,7 +1,7 @@
 """The search space of configs/tune/cifar10_resnet56.flags; edit it freely.
 
 A stage has nine units, and a unit of any stage costs as many multiply-adds as one of another: the
-question is where the ten or so that the bound on the latency leaves are worth most. With four
+question is where the nine or ten that the bound on the latency leaves are worth most. With four
 values a stage each block is trained four times in stage one, however many trials there are.
 """
 

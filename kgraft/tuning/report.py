@@ -155,14 +155,21 @@ def table(records: Sequence[TrialRecord], config: TuneConfig, most: int = 5) -> 
     found = beside_start(records, config)
     if found is not None:
         record, start = found
-        what = "accuracy" if config.objective == "accuracy" else "agreement"
-        gain = 100 * ((getattr(record, what) or 0) - (getattr(start, what) or 0))
         lines.append(
-            f"no slower than where it began: trial {record.trial}, {gain:+.2f} points of {what} "
+            f"no slower than where it began: trial {record.trial}, {_gain(record, start, config)} "
             f"at {record.shares['latency']:.2f} of the latency where it was "
             f"{start.shares['latency']:.2f}"
         )
     return "\n".join(lines)
+
+
+def _gain(record: TrialRecord, start: TrialRecord, config: TuneConfig) -> str:
+    """Says what was won, in what the search was for."""
+    if config.objective == "loss":
+        return f"a loss of {record.loss:.4f} where it was {start.loss:.4f},"
+    what = config.objective
+    gain = 100 * ((getattr(record, what) or 0) - (getattr(start, what) or 0))
+    return f"{gain:+.2f} points of {what}"
 
 
 def line(record: TrialRecord, done: int, trials: int) -> str:

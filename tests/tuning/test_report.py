@@ -1,9 +1,11 @@
 import json
 
+import pytest
 from tuning_cases import record, settings
 
 from kgraft.tuning import report
 from kgraft.tuning.analysis import ranked
+from kgraft.tuning.records import START
 from kgraft.tuning.report import write_search
 
 
@@ -52,6 +54,21 @@ def test_without_labels_it_says_so_and_shows_no_accuracy(tmp_path, monkeypatch):
     assert (chosen["labels"], chosen["val_dataset"], chosen["val_split"]) == (False, None, None)
     assert "accuracy" not in (tmp_path / "best.flags").read_text()
     assert "accuracy" not in report.table([found], config)
+
+
+@pytest.mark.parametrize(
+    ("objective", "gain"),
+    [
+        ("agreement", "+5.00 points of agreement at"),
+        ("loss", "a loss of 0.1000 where it was 0.1500, at"),
+    ],
+)
+def test_it_says_what_was_won_at_no_more_latency(objective, gain):
+    found = [record(START, 0.85, 0.5), record("1", 0.9, 0.5), record("2", 0.95, 0.6)]
+    told = report.table(found, settings("batch=8|16", objective=objective)).splitlines()[-1]
+    assert told == (
+        f"no slower than where it began: trial 1, {gain} 0.50 of the latency where it was 0.50"
+    )
 
 
 def test_who_is_short_of_the_accuracy_asked_for_is_not_ranked():
