@@ -1,6 +1,7 @@
 """Which images a run learns from and is judged by: the settings of the data, checked when made."""
 
 import dataclasses
+import pathlib
 
 from kgraft.checks import at_least, check_source, one_of, whole
 from kgraft.errors import KgraftError
@@ -98,3 +99,20 @@ class DataConfig:
         one_of("extra_augment", self.extra_augment, AUGMENTATIONS)
         one_of("resize", self.resize, RESIZES)
         one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
+
+
+def same_folder(one: str, other: str) -> bool:
+    """Returns whether two specs are folders of which one is, or holds, the other.
+
+    Args:
+        one: `folder:DIR`, or another spec.
+        other: as `one`.
+    """
+    if not (one.startswith("folder:") and other.startswith("folder:")):
+        return False
+    first, second = (_path(spec) for spec in (one, other))
+    return first == second or first in second.parents or second in first.parents
+
+
+def _path(spec: str) -> pathlib.Path:
+    return pathlib.Path(spec.partition(":")[2]).expanduser().absolute()

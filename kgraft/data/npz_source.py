@@ -45,6 +45,11 @@ class NpzSource(Source):
     def __len__(self) -> int:
         return len(self._images)
 
+    @property
+    def has_splits(self) -> bool:
+        """Whether another split has other images; a file of one array `images` has only those."""
+        return self._image_key != "images"
+
     @functools.cached_property
     def ids(self) -> tuple[str, ...]:
         """The index of each image, as text."""

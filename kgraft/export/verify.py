@@ -1,7 +1,7 @@
 """Holds every exported file against the Keras student, in the runtime that will run it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -172,14 +172,29 @@ def verify_saved_model(
         serve = loaded.signatures[SIGNATURE]
     except _FAILURES as error:
         return judge(name, reference, None, demands, faults=[f"does not load: {_line(error)}"])
+    served, faults = _Served(serve), list[str]()
     try:
-        found = [
-            serve(**{INPUT_NAME: tf.constant(image[None], tf.float32)})[OUTPUT_NAME].numpy()
-            for image in reference.given
-        ]
+        found = np.concatenate([served.together(image[None]) for image in reference.given])
+        if demands.dynamic_batch:
+            check_together(served, reference, demands)
+    except KgraftError as error:
+        faults.append(str(error))
     except _FAILURES as error:
         return judge(name, reference, None, demands, faults=[f"does not run: {_line(error)}"])
-    return judge(name, reference, np.concatenate(found), demands, faults=[])
+    judged = judge(name, reference, found, demands, faults=faults)
+    return dataclasses.replace(judged, static=not demands.dynamic_batch)
+
+
+class _Served:
+    """The signature of a SavedModel."""
+
+    def __init__(self, serve: Callable[..., dict[str, tf.Tensor]]) -> None:
+        self._serve = serve
+
+    def together(self, images: np.ndarray) -> np.ndarray:
+        """Returns the logits of some images, run as one batch."""
+        given = tf.constant(images, tf.float32)
+        return np.asarray(self._serve(**{INPUT_NAME: given})[OUTPUT_NAME])
 
 
 _VERIFIERS = {SAVED_MODEL: verify_saved_model, ONNX: verify_onnx}

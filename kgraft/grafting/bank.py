@@ -17,7 +17,12 @@ _BATCH_PIXELS = 3_000_000
 _LARGEST_BATCH = 256
 
 
-def _default_batch(views: np.ndarray) -> int:
+def default_batch(views: np.ndarray) -> int:
+    """Returns how many views a model is run on at once: fewer of large images.
+
+    Args:
+        views: `[n, height, width, channels]`.
+    """
     pixels = views.shape[1] * views.shape[2]
     return max(8, min(_LARGEST_BATCH, _BATCH_PIXELS // pixels))
 
@@ -79,7 +84,7 @@ class ViewBank:
         _check_views(views)
         self._chain = chain
         self.preprocess = preprocess
-        self._batch = batch or _default_batch(views)
+        self._batch = batch or default_batch(views)
         self._last = len(chain.blocks)
         self._runs: dict[tuple[int, tuple[int, ...]], Callable[..., list[tf.Tensor]]] = {}
         self.views = views

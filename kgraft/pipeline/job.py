@@ -17,6 +17,7 @@ from kgraft.grafting import (
     positions_wanted,
 )
 from kgraft.graph import Chain
+from kgraft.pipeline.apart import check_drawn_apart
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.teacher import OpenedTeacher, open_own_student, open_teacher
 from kgraft.pipeline.test_set import TestSet, check_test_set, open_test_set
@@ -92,6 +93,7 @@ def open_job(config: RunConfig, watch: Stopwatch, model: keras.Model | None = No
     with watch.part("data", f"drawing transfer images from {config.data.dataset}"):
         test = open_test_set(config.data, graph)
         transfer = open_transfer(config.data, graph)
+        check_drawn_apart(config.data, transfer, test)
         names = class_names(config.data, transfer.images, test, teacher.classes)
         if test is not None:
             check_test_set(test, transfer.size, names, classes=teacher.classes)

@@ -47,7 +47,7 @@ def train_side_by_side(
         KgraftError: a worker failed; the message is its last line.
     """
     names = _stage_one_left(config)
-    devices = _devices(config)[: len(names)]
+    devices = _devices(config, len(names))
     if len(devices) < 2:
         return False
     if model is not None or _has_own_classes():
@@ -88,15 +88,18 @@ def _stage_one_left(config: RunConfig) -> list[str]:
     ]
 
 
-def _devices(config: RunConfig) -> list[dict[str, str]]:
-    """What each worker's environment says about its device; nothing where there are no workers."""
+def _devices(config: RunConfig, phases: int) -> list[dict[str, str]]:
+    """What each worker's environment says about its device; nothing where there are no workers.
+
+    No more workers than phases: each would have less of the cores for nothing.
+    """
     cluster = config.train.strategy == "multi_worker" or bool(os.environ.get("TF_CONFIG"))
     gpus = _visible_gpus()
     if config.side_by_side == "off":
         return []
     if config.side_by_side == "auto":
         one = cluster or config.train.strategy == "one_device"
-        return [] if one else _gpu_environments(gpus)
+        return [] if one else _gpu_environments(gpus[:phases])
     count = int(config.side_by_side)
     if cluster and count > 1:
         raise KgraftError(
@@ -107,6 +110,7 @@ def _devices(config: RunConfig) -> list[dict[str, str]]:
         raise KgraftError(
             f"--side_by_side={count}: there are {len(gpus)} GPUs, and each process needs its own"
         )
+    count = min(count, phases)
     return _gpu_environments(gpus[:count]) if gpus else _cpu_environments(count)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from kgraft.config import DataConfig
 from kgraft.data import Source, check_fits, eval_batches, open_source, resolve_resize
+from kgraft.data_config import same_folder
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 
@@ -114,15 +115,18 @@ def present_classes(test: TestSet | None, names: tuple[str, ...] | None) -> np.n
 
 def _check_apart(config: DataConfig) -> None:
     """Refuses a test set that transfer or extra images are drawn from."""
-    same_folder = config.eval_data_dir in (None, config.data_dir)
+    one_place = config.eval_data_dir in (None, config.data_dir)
     drawn_from = {
         "transfer": (config.dataset, config.split),
         "extra": (config.extra_dataset, config.extra_split),
     }
     for kind, (dataset, split) in drawn_from.items():
-        same_split = split == config.eval_split or (dataset or "").startswith("folder:")
-        if dataset == config.eval_dataset and same_split and same_folder:
+        if dataset is None or config.eval_dataset is None:
+            continue
+        same = dataset == config.eval_dataset and split == config.eval_split and one_place
+        if same or same_folder(dataset, config.eval_dataset):
             raise KgraftError(
-                f"--eval_dataset={dataset} is the set the {kind} images are drawn from: give a "
-                "test set apart from it (for tfds: and npz: another --eval_split), or none"
+                f"--eval_dataset={config.eval_dataset} is the set the {kind} images are drawn "
+                f"from{'' if same else ', or shares folders with it'}: give a test set apart from "
+                "it (for tfds: and npz: another --eval_split), or none"
             )

@@ -3,10 +3,10 @@
 What the settings tell is checked without opening anything, the rest by the names of the images.
 """
 
-import pathlib
 from collections.abc import Iterable
 
 from kgraft.config import DataConfig
+from kgraft.data_config import same_folder
 from kgraft.errors import KgraftError
 
 _TRANSFER = "the transfer images are drawn from"
@@ -61,16 +61,8 @@ Place = tuple[str | None, str, str | None]
 def _same(one: Place, other: Place) -> bool:
     if one[0] is None or other[0] is None:
         return False
-    kinds = {place[0].partition(":")[0] for place in (one, other) if place[0]}
-    if kinds == {"folder"}:
-        # Splits mean nothing to a folder, and one inside the other shares its images.
-        paths = [_path(place[0]) for place in (one, other) if place[0]]
-        return paths[0] == paths[1] or paths[0] in paths[1].parents or paths[1] in paths[0].parents
-    return one == other
-
-
-def _path(spec: str) -> pathlib.Path:
-    return pathlib.Path(spec.partition(":")[2]).expanduser().absolute()
+    # Splits mean nothing to a folder, and one inside the other shares its images.
+    return one == other or same_folder(one[0], other[0])
 
 
 def _not_apart(validation: DataConfig, what: str, verb: str = "is") -> KgraftError:

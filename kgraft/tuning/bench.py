@@ -77,7 +77,7 @@ class Bench:
         self.teacher_sha256 = weights_sha256(job.chain.graph)
         self.passes = 0
         self._teachers: dict[tuple[str, ...], OpenedTeacher] = {job.chain.cuts: job.teacher}
-        self._transfers = {self._data_key(config.run): self.start.transfer}
+        self._transfers: collections.OrderedDict[Any, Transfer] = collections.OrderedDict()
         self._banks: collections.OrderedDict[Any, Filled] = collections.OrderedDict()
         for cuts in config.opened.cut_options(config.run):
             self._teacher(cuts)
@@ -153,7 +153,11 @@ class Bench:
 
     def _transfer(self, run: RunConfig) -> Transfer:
         key = self._data_key(run)
+        if key == self._data_key(self.config.run):
+            return self.start.transfer
         if key not in self._transfers:
+            while len(self._transfers) >= _BANKS_KEPT:
+                self._transfers.popitem(last=False)
             made = open_transfer(run.data, self.start.chain.graph)
             self._transfers[key] = without_pixels(made)
         return self._transfers[key]

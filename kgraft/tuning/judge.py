@@ -12,13 +12,12 @@ from kgraft.config import RunConfig
 from kgraft.data import make_views
 from kgraft.data.preprocess import preprocess
 from kgraft.grafting import agreement, make_loss
+from kgraft.grafting.bank import default_batch
 from kgraft.graph import Graph
 from kgraft.pipeline.evaluation import graph_logits
 from kgraft.pipeline.job import Job
 from kgraft.tuning.objective import Quality
 from kgraft.tuning.validation import Validation
-
-_BATCH = 256
 
 
 class Judge:
@@ -68,7 +67,8 @@ class Judge:
 
     def _logits(self, graph: Graph) -> np.ndarray:
         run: Callable[[np.ndarray], np.ndarray] = graph_logits(graph)
-        parts = (self.views[i : i + _BATCH] for i in range(0, len(self.views), _BATCH))
+        batch = default_batch(self.views)
+        parts = (self.views[i : i + batch] for i in range(0, len(self.views), batch))
         return np.concatenate([
             run(np.asarray(preprocess(part, self._preprocess), "float32")) for part in parts
         ])

@@ -15,6 +15,7 @@ OBJECTIVE = keras_tuner.Objective("score", "max")
 HYPERBAND_EPOCHS = 9
 # Points among which the most promising is looked for when the best of all has been tried.
 _CANDIDATES = 256
+_COLLISIONS = 2000
 
 
 def worker_lock(folder: pathlib.Path, worker: str) -> pathlib.Path:
@@ -79,14 +80,21 @@ class Reclaiming(keras_tuner.Oracle):
         if self.workers is not None:
             self._reclaim(tuner_id)
             if self._all_given_out(tuner_id):
-                return trial_module.Trial(
-                    hyperparameters=self.hyperparameters.copy(),
-                    status=trial_module.TrialStatus.IDLE,
-                )
+                return self._idle()
         trial = super().create_trial(tuner_id)
-        if trial.status == trial_module.TrialStatus.STOPPED:
-            self._stopped.add(tuner_id)
+        if trial.status != trial_module.TrialStatus.STOPPED:
+            return trial
+        if self.workers is not None and self._others_at_work(tuner_id):
+            # The space has no further points, but one that is given out may come back.
+            self.tuner_ids.add(tuner_id)
+            return self._idle()
+        self._stopped.add(tuner_id)
         return trial
+
+    def _idle(self) -> Any:
+        return trial_module.Trial(
+            hyperparameters=self.hyperparameters.copy(), status=trial_module.TrialStatus.IDLE
+        )
 
     def _reclaim(self, asking: str) -> None:
         for worker in sorted({*self.ongoing_trials, *self.tuner_ids} - {asking}):
@@ -101,6 +109,9 @@ class Reclaiming(keras_tuner.Oracle):
         given = self.max_trials is not None and len(self.trials) >= self.max_trials
         if not given or asking in self.ongoing_trials or self._retry_queue:
             return False
+        return self._others_at_work(asking)
+
+    def _others_at_work(self, asking: str) -> bool:
         return bool(set(self.ongoing_trials) - {asking} or self._yet_to_ask(asking))
 
     def _yet_to_ask(self, asking: str) -> set[str]:
@@ -177,11 +188,15 @@ def make_oracle(
         # A failing trial is recorded, and the search goes on.
         "max_consecutive_failed_trials": trials + 1,
     }
+    oracle: keras_tuner.Oracle
     if tuner == "random":
-        return RandomOracle(max_trials=trials, **shared)
-    if tuner == "bayesian":
+        oracle = RandomOracle(max_trials=trials, **shared)
+    elif tuner == "bayesian":
         first = max(3, min(trials // 3, 3 * len(hyperparameters.space)))
-        return BayesianOracle(max_trials=trials, num_initial_points=first, **shared)
-    oracle = HyperbandOracle(max_epochs=HYPERBAND_EPOCHS, hyperband_iterations=trials, **shared)
-    oracle.max_trials = trials
+        oracle = BayesianOracle(max_trials=trials, num_initial_points=first, **shared)
+    else:
+        oracle = HyperbandOracle(max_epochs=HYPERBAND_EPOCHS, hyperband_iterations=trials, **shared)
+        oracle.max_trials = trials
+    # Keras Tuner takes a space for searched through after 20 draws in a row of points it knows.
+    oracle._max_collisions = _COLLISIONS
     return oracle

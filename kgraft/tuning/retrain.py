@@ -8,6 +8,7 @@ import keras
 
 from kgraft import api
 from kgraft.comparison.quiet import QuietStopwatch
+from kgraft.comparison.run import reason_of
 from kgraft.errors import KgraftError
 from kgraft.tuning.analysis import ranked
 from kgraft.tuning.candidate import candidate_run
@@ -69,9 +70,10 @@ def retrain(
         say(f"making trial {record.trial} once more in {folder}")
         try:
             again = Retrained(record.trial, _make(record, config, folder, teacher_model), folder)
-        except KgraftError as error:
-            again = Retrained(record.trial, "", folder, str(error))
-            say(f"trial {record.trial} could not be made once more: {error}")
+        except Exception as error:
+            why = reason_of(error)
+            again = Retrained(record.trial, "", folder, why)
+            say(f"trial {record.trial} could not be made once more: {why}")
         made.append(again)
     return tuple(made)
 
@@ -79,8 +81,12 @@ def retrain(
 def _make(
     record: TrialRecord, config: TuneConfig, folder: pathlib.Path, teacher_model: keras.Model | None
 ) -> str:
+    # Not in processes side by side: the search has taken the GPUs that they would need.
     run = dataclasses.replace(
-        candidate_run(record.values, config.run), workdir=str(folder), resume=folder.exists()
+        candidate_run(record.values, config.run),
+        workdir=str(folder),
+        resume=folder.exists(),
+        side_by_side="off",
     )
     result = api.run(run, QuietStopwatch(), teacher_model)
     if not isinstance(result, api.Result):

@@ -22,7 +22,7 @@ from kgraft.tuning.block_cache import PhaseCache, StartCache
 from kgraft.tuning.candidate import recipe_text
 from kgraft.tuning.costs import CostBook
 from kgraft.tuning.flagfile import flag_lines
-from kgraft.tuning.objective import Quality, over_budget, refused_score, score, trained_score
+from kgraft.tuning.objective import Quality, over_budget, refused_score, trained_score
 from kgraft.tuning.prune import hopeless
 from kgraft.tuning.records import PRUNED, REFUSED, START, TRAINED, TrialRecord, TrialStore
 
@@ -114,7 +114,7 @@ class Laboratory:
         )
         why = hopeless(closed, costs, self.store.records(), config) if trial != START else None
         if why is not None:
-            value = score(closed.value(config.objective), costs, config)
+            value = trained_score(closed, costs, config)
             record = _judged(dataclasses.replace(record, error=why), closed, value)
             return _timed(record, began), None
         phases, quality, fused = self._train(job, run, filled, student, trial=trial, part=part)

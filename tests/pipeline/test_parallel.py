@@ -28,11 +28,11 @@ def machine(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
 
-    def devices(gpus, **flags):
+    def devices(gpus, phases=9, **flags):
         listed = types.SimpleNamespace(list_physical_devices=lambda kind: ["gpu"] * gpus)
         monkeypatch.setattr(parallel.tf, "config", listed)
         config = RunConfig.from_flags(teacher="t.keras", dataset="folder:x", **flags)
-        return parallel._devices(config)
+        return parallel._devices(config, phases)
 
     return devices
 
@@ -60,6 +60,7 @@ def test_a_number_takes_gpus_or_shares_the_cores(machine):
     assert machine(0, side_by_side=2) == [CPUS] * 2
     assert machine(0, side_by_side=1) == [dict.fromkeys(CPUS, "4")]
     assert machine(0, side_by_side=9)[0] == dict.fromkeys(CPUS, "1")
+    assert machine(0, phases=2, side_by_side=9) == [CPUS] * 2
     with pytest.raises(KgraftError, match="--side_by_side=3: there are 2 GPUs"):
         machine(2, side_by_side=3)
 

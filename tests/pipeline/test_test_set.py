@@ -24,6 +24,13 @@ def test_extra_images_are_not_the_test_set(world, teacher):
         open_test_set(world.config(**flags).data, teacher)
 
 
+def test_a_folder_around_the_transfer_images_is_not_the_test_set(world, teacher):
+    flags = {"dataset": "folder:images/train", "eval_dataset": "folder:images"}
+    message = "drawn from, or shares folders with it: give a test set apart"
+    with pytest.raises(KgraftError, match=message):
+        open_test_set(world.config(**flags).data, teacher)
+
+
 def test_no_test_set(world, teacher):
     assert open_test_set(world.config().data, teacher) is None
 

@@ -107,3 +107,29 @@ def test_bayesian_search_prefers_what_is_near_the_best(tmp_path):
     tried = [v["x"] for v in scored_trials(made, lambda values: -((values["x"] / 100 - 0.7) ** 2))]
     assert len(set(tried)) == 12
     assert min(abs(x - 70) for x in tried) <= 2
+
+
+def test_a_trial_may_come_back_where_the_space_has_no_further_points(oracle):
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("x", [1, 2])
+    oracle.hyperparameters, oracle.max_trials = hp, 9
+    with alive(oracle, "a"):
+        with alive(oracle, "b"):
+            lost = oracle.create_trial("b")
+            end(oracle, oracle.create_trial("a"))
+            assert oracle.create_trial("a").status == "IDLE"
+        again = oracle.create_trial("a")
+        assert (again.trial_id, again.status) == (lost.trial_id, "RUNNING")
+        end(oracle, again)
+        assert oracle.create_trial("a").status == "STOPPED"
+    assert not oracle.ongoing_trials and not oracle.tuner_ids
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+def test_all_points_of_a_space_are_found(tmp_path, tuner):
+    hp = keras_tuner.HyperParameters()
+    hp.Int("x", 1, 40)
+    made = make_oracle(tuner, trials=50, seed=0, hyperparameters=hp)
+    made.verbose = 0
+    made._set_project_dir(str(tmp_path), "tuner")
+    assert sorted(v["x"] for v in scored_trials(made, lambda v: v["x"])) == list(range(1, 41))

@@ -1,0 +1,52 @@
+"""Whether the test set is apart from the images that are trained on."""
+
+from collections.abc import Iterator
+
+from kgraft.config import DataConfig
+from kgraft.data import Source, TransferSet
+from kgraft.data.npz_source import NpzSource
+from kgraft.errors import KgraftError
+from kgraft.pipeline.test_set import TestSet
+from kgraft.pipeline.transfer import Transfer
+
+
+def check_drawn_apart(config: DataConfig, transfer: Transfer, test: TestSet | None) -> None:
+    """Refuses a test set that holds images which were drawn to train on.
+
+    Splits may overlap, and a .npz file of one array has no splits: what the settings tell is
+    checked before anything is opened, this when the images are there.
+
+    Args:
+        config: the data settings.
+        transfer: what the student learns from.
+        test: the test set, or None.
+
+    Raises:
+        KgraftError: an image is in both.
+    """
+    if test is None:
+        return
+    for kind, drawn, dataset in _drawn(config, transfer):
+        both = _shared(drawn, test.source) if dataset == config.eval_dataset else 0
+        if both:
+            raise KgraftError(
+                f"--eval_dataset={config.eval_dataset} --eval_split={config.eval_split} holds "
+                f"{both} of the {len(drawn.ids)} {kind} images: give a test set apart from them, "
+                "for tfds: such as --split=train[:45000] --eval_split=train[45000:], for npz: a "
+                "file with arrays for both splits or another file"
+            )
+
+
+def _drawn(config: DataConfig, transfer: Transfer) -> Iterator[tuple[str, TransferSet, str]]:
+    yield "transfer", transfer.images, config.dataset
+    if transfer.extra is not None and config.extra_dataset is not None:
+        yield "extra", transfer.extra, config.extra_dataset
+
+
+def _shared(drawn: TransferSet, source: Source) -> int:
+    """Counts drawn images that a source of the same data set holds, and reads none of them."""
+    whole = isinstance(source, NpzSource) and not source.has_splits
+    # TFDS names an image the same in every split; so does a file that has only one.
+    if whole or source.name.startswith("tfds:"):
+        return len(set(drawn.ids) & set(source.ids))
+    return 0
