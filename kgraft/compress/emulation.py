@@ -121,9 +121,11 @@ class _Scheme:
         self._base = _internal()["scheme"](done)
 
     def get_layout_transformer(self) -> Any:
+        """Returns what marks the layers to round."""
         return _Layout()
 
     def get_quantize_registry(self) -> Any:
+        """Returns what each kind of layer is rounded by."""
         return self._base.get_quantize_registry()
 
 
@@ -131,6 +133,7 @@ class _Layout:
     """Rounds the input, and what goes into a concatenation in one range."""
 
     def apply(self, model: Any, layers: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Returns the model with its layers marked, and what is known of each."""
         made = _internal()
         changes = [change() for change in made["changes"]]
         return made["transformer"](model, changes, set(layers), layers).transform()

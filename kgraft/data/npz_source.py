@@ -46,9 +46,9 @@ class NpzSource(Source):
         return len(self._images)
 
     @property
-    def has_splits(self) -> bool:
-        """Whether another split has other images; a file of one array `images` has only those."""
-        return self._image_key != "images"
+    def ids_span_splits(self) -> bool:
+        """Whether the file has one array of images, which any name of a split stands for."""
+        return self._image_key == "images"
 
     @functools.cached_property
     def ids(self) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ class Source(abc.ABC):
         """What identifies each image: the `tfds_id`, the relative path, or the index."""
 
     @property
+    def ids_span_splits(self) -> bool:
+        """Whether an image has the same id whatever split it is found by."""
+        return False
+
+    @property
     @abc.abstractmethod
     def labels(self) -> np.ndarray | None:
         """Class of each image, int64 `[images]`, or None for data without classes."""

@@ -78,6 +78,11 @@ class TfdsSource(Source):
         )
 
     @property
+    def ids_span_splits(self) -> bool:
+        """True: a `tfds_id` is of the file that an image is in."""
+        return True
+
+    @property
     def has_labels(self) -> bool:
         """Whether the description has a label feature; reads nothing."""
         return self._label_key is not None

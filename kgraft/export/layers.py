@@ -154,11 +154,13 @@ class _Watched:
             self.run(np.zeros(self._input["shape"][1:], np.float32))
 
     def run(self, image: np.ndarray) -> None:
+        """Runs the file on one image, for `value` to read."""
         with _runs():
             self._interpreter.set_tensor(self._input["index"], quantize(image[None], self._input))
             self._interpreter.invoke()
 
     def value(self, tensor: int) -> np.ndarray:
+        """Returns what the last run has put into a tensor, as float32."""
         return dequantize(self._interpreter.get_tensor(tensor), self._details[tensor])
 
     def weighted(self) -> dict[int, str]:

@@ -70,6 +70,7 @@ class _Tracer:
     uses: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def add_input(self, tensor: Any) -> str:
+        """Records the one input and returns its name."""
         self.shapes["input"] = tuple(tensor.shape)
         self.uses["input"] = 1
         return "input"

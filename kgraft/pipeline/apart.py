@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from kgraft.config import DataConfig
-from kgraft.data import Source, TransferSet
-from kgraft.data.npz_source import NpzSource
+from kgraft.data import TransferSet
 from kgraft.errors import KgraftError
 from kgraft.pipeline.test_set import TestSet
 from kgraft.pipeline.transfer import Transfer
@@ -27,7 +26,9 @@ def check_drawn_apart(config: DataConfig, transfer: Transfer, test: TestSet | No
     if test is None:
         return
     for kind, drawn, dataset in _drawn(config, transfer):
-        both = _shared(drawn, test.source) if dataset == config.eval_dataset else 0
+        if dataset != config.eval_dataset or not test.source.ids_span_splits:
+            continue
+        both = len(set(drawn.ids) & set(test.source.ids))
         if both:
             raise KgraftError(
                 f"--eval_dataset={config.eval_dataset} --eval_split={config.eval_split} holds "
@@ -41,12 +42,3 @@ def _drawn(config: DataConfig, transfer: Transfer) -> Iterator[tuple[str, Transf
     yield "transfer", transfer.images, config.dataset
     if transfer.extra is not None and config.extra_dataset is not None:
         yield "extra", transfer.extra, config.extra_dataset
-
-
-def _shared(drawn: TransferSet, source: Source) -> int:
-    """Counts drawn images that a source of the same data set holds, and reads none of them."""
-    whole = isinstance(source, NpzSource) and not source.has_splits
-    # TFDS names an image the same in every split; so does a file that has only one.
-    if whole or source.name.startswith("tfds:"):
-        return len(set(drawn.ids) & set(source.ids))
-    return 0

@@ -40,6 +40,7 @@ class _Tally:
         self.logits = 0
 
     def add(self, answers: "_Answers", name: str, reference: str) -> None:
+        """Counts a batch of one model's answers."""
         logits, labels = answers.logits[name], answers.labels
         classes = logits.argmax(axis=1)
         self.images += len(logits)
@@ -60,6 +61,7 @@ class _Tally:
             self.as_student += int(np.sum(classes == student.argmax(axis=1)))
 
     def judged(self, *, among: bool) -> Judged:
+        """Returns what the counts come to."""
         accuracy = self.right / self.labelled if self.labelled else None
         beside = None
         if self.logits:

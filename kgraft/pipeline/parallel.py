@@ -110,7 +110,7 @@ def _devices(config: RunConfig, phases: int) -> list[dict[str, str]]:
         raise KgraftError(
             f"--side_by_side={count}: there are {len(gpus)} GPUs, and each process needs its own"
         )
-    count = min(count, phases)
+    count = max(1, min(count, phases))
     return _gpu_environments(gpus[:count]) if gpus else _cpu_environments(count)
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-
 from kgraft.comparison.examiner import Examiner
 from kgraft.config import DataConfig
 from kgraft.data import Source, open_source
@@ -68,15 +66,21 @@ def open_validation(config: TuneConfig, job: Job) -> Validation | None:
 
 def _check_apart(source: Source, validation: DataConfig, run: DataConfig, job: Job) -> None:
     """Looks at the images of sets that go by the same name."""
-    if run.dataset == validation.eval_dataset:
+    drawn_from = (
+        ("transfer", run.dataset, run.split, "--split"),
+        ("extra", run.extra_dataset, run.extra_split, "--extra_split"),
+    )
+    for kind, dataset, split, flag in drawn_from:
+        if dataset is None or dataset != validation.eval_dataset:
+            continue
         drawn = open_source(
-            run.dataset,
-            split=run.split,
+            dataset,
+            split=split,
             data_dir=run.data_dir,
             manual_dir=run.manual_dir,
             channels=job.transfer.size[-1],
         )
-        what = f"what the transfer images are drawn from (--split={run.split})"
+        what = f"what the {kind} images are drawn from ({flag}={split})"
         _check_ids(source, drawn, validation, what)
     if job.test is not None and run.eval_dataset == validation.eval_dataset:
         what = (
@@ -86,8 +90,5 @@ def _check_apart(source: Source, validation: DataConfig, run: DataConfig, job: J
 
 
 def _check_ids(source: Source, other: Source, validation: DataConfig, what: str) -> None:
-    # Only TFDS names an image the same in every split.
-    if source.name.startswith("tfds:"):
+    if source.ids_span_splits:
         check_images_apart(validation, source.ids, other.ids, what)
-    elif len(source) == len(other) and np.array_equal(source.read(0), other.read(0)):
-        check_images_apart(validation, source.ids, source.ids, what)

@@ -21,6 +21,8 @@ from kgraft.export import (
 from kgraft.export import verify_saved_model as held_saved_model
 from kgraft.export import verify_tflite as held_tflite
 from kgraft.export.convert import write_saved_model
+from kgraft.export.names import INPUT_NAME, OUTPUT_NAME, SIGNATURE
+from kgraft.export.records import DeviceInput
 
 TOLERANCE = 1e-4
 
@@ -153,6 +155,37 @@ def test_saved_model(student, images, tmp_path):
     assert "differs" in verify_saved_model(path, student, images, tolerance=TOLERANCE).why
     (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"no")
     assert "does not load" in verify_saved_model(path, student, images, tolerance=TOLERANCE).why
+
+
+class Forgetful(tf.Module):
+    """Says of the first image what a student does, and of the others nothing."""
+
+    def __init__(self, student):
+        super().__init__()
+        self.student = student
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 12, 12, 3], name=INPUT_NAME)])
+    def __call__(self, image):
+        logits = self.student(image)
+        return {OUTPUT_NAME: tf.concat([logits[:1], tf.zeros_like(logits[1:])], axis=0)}
+
+
+def test_a_saved_model_of_an_open_batch_is_asked_of_several_images(student, images, tmp_path):
+    open_batch = {"tolerance": TOLERANCE, "dynamic_batch": True}
+    folder = tmp_path / "open"
+    path = export_student(
+        student, folder=folder, formats=["saved_model"], takes=DeviceInput(dynamic_batch=True)
+    )[0].path
+    found = verify_saved_model(path, student, images, **open_batch)
+    assert found.ok and not found.static
+    forgetful = Forgetful(student)
+    path = str(tmp_path / "forgetful")
+    tf.saved_model.save(forgetful, path, signatures={SIGNATURE: forgetful.__call__})
+    assert verify_saved_model(path, student, images, tolerance=TOLERANCE).ok
+    found = verify_saved_model(path, student, images, **open_batch)
+    assert not found.ok and "when it gets 3 images at once" in found.why
+    path = export_student(student, folder=tmp_path / "one", formats=["saved_model"])[0].path
+    assert not verify_saved_model(path, student, images, **open_batch).ok
 
 
 def test_no_images(path, student, images):

@@ -49,7 +49,7 @@ def test_a_file_without_splits_is_not_the_labelled_its_own_images(config, tmp_pa
 def test_images_of_another_split_or_set_may_have_the_same_names(config, tmp_path):
     np.savez(tmp_path / "split.npz", train_images=IMAGES, test_images=IMAGES)
     split = open_source(f"npz:{tmp_path / 'split.npz'}", split="test")
-    assert split.has_splits
+    assert not split.ids_span_splits
     check_drawn_apart(config, transfer_of(1, 4), test_set.TestSet(split, "none"))
     config = dataclasses.replace(config, dataset="npz:other.npz")
     check_drawn_apart(config, transfer_of(1, 4), labelled(tmp_path, IMAGES))
@@ -58,7 +58,7 @@ def test_images_of_another_split_or_set_may_have_the_same_names(config, tmp_path
 
 def test_splits_of_tfds_that_overlap(config):
     class Named:
-        name, ids = "tfds:cifar10", ("a__4", "a__5")
+        ids_span_splits, ids = True, ("a__4", "a__5")
 
     with pytest.raises(KgraftError, match=r"holds 1 of the 2 transfer images"):
         transfer = transfer_of(1, 4)

@@ -61,6 +61,7 @@ def test_a_number_takes_gpus_or_shares_the_cores(machine):
     assert machine(0, side_by_side=1) == [dict.fromkeys(CPUS, "4")]
     assert machine(0, side_by_side=9)[0] == dict.fromkeys(CPUS, "1")
     assert machine(0, phases=2, side_by_side=9) == [CPUS] * 2
+    assert len(machine(0, phases=0, side_by_side=2)) == 1
     with pytest.raises(KgraftError, match="--side_by_side=3: there are 2 GPUs"):
         machine(2, side_by_side=3)
 

@@ -8,6 +8,7 @@ from tuning_cases import settings
 from kgraft.comparison import examiner as examiner_module
 from kgraft.errors import KgraftError
 from kgraft.graph import trace_model
+from kgraft.tuning import trial as trial_module
 from kgraft.tuning.bench import Bench
 from kgraft.tuning.candidate import candidate_run
 from kgraft.tuning.records import TrialStore
@@ -52,6 +53,17 @@ def test_a_trial_is_scored_by_it(world, labelled, tmp_path):
     assert missed.score == pytest.approx(-0.1 * (1 - found.accuracy))
 
 
+def test_a_candidate_not_trained_misses_the_bound_like_one_that_was(
+    world, labelled, tmp_path, monkeypatch
+):
+    flags = {"val_dataset": labelled, "val_split": "test", "min_accuracy": 1.0}
+    laboratory = world.laboratory(tmp_path, **flags)
+    monkeypatch.setattr(trial_module, "hopeless", lambda *_: "it is hopeless")
+    found = _attempt(laboratory)
+    assert found.status == "pruned"
+    assert found.score == pytest.approx(-0.1 * (1 - found.closed_accuracy))
+
+
 def test_without_such_a_set_no_label_is_read_after_the_draw(world, tmp_path, monkeypatch):
     def read(*_, **__):
         raise AssertionError("a label was read")
@@ -74,6 +86,17 @@ def test_images_that_are_drawn_from_are_found_under_another_split(world, tmp_pat
         Bench(config, world.teacher)
 
 
+def test_extra_images_are_found_under_another_split(world, tmp_path):
+    pixels = np.random.default_rng(8).integers(0, 256, [9, *SHAPE], np.uint8)
+    np.savez(tmp_path / "more.npz", images=pixels, labels=np.arange(9) % CLASSES)
+    same = f"npz:{tmp_path / 'more.npz'}"
+    extra = {"extra_dataset": same, "extra_images": 5}
+    config = world.config(val_dataset=same, val_split="validation", **extra)
+    message = r"has in 9 of its images what the extra images are drawn from \(--extra_split=train"
+    with pytest.raises(KgraftError, match=message):
+        Bench(config, world.teacher)
+
+
 def test_a_set_without_labels_is_refused_by_its_flag(world, tmp_path):
     np.savez(tmp_path / "plain.npz", images=np.zeros([3, *SHAPE], np.uint8))
     config = world.config(val_dataset=f"npz:{tmp_path / 'plain.npz'}", objective="accuracy")
@@ -90,7 +113,9 @@ def _attempt(laboratory):
 
 def test_splits_of_a_tfds_set_are_held_against_each_other_image_by_image():
     def split(first, stop):
-        return types.SimpleNamespace(name="tfds:a", ids=[f"a__{i}" for i in range(first, stop)])
+        return types.SimpleNamespace(
+            ids_span_splits=True, ids=[f"a__{i}" for i in range(first, stop)]
+        )
 
     data = settings(val_dataset="tfds:a", val_split="train[6:]").validation_data
     _check_ids(split(6, 10), split(0, 6), data, "what is drawn from")
