@@ -182,7 +182,7 @@ def verify_saved_model(
     except _FAILURES as error:
         return judge(name, reference, None, demands, faults=[f"does not run: {_line(error)}"])
     judged = judge(name, reference, found, demands, faults=faults)
-    return dataclasses.replace(judged, static=not demands.dynamic_batch)
+    return dataclasses.replace(judged, static=served.static)
 
 
 class _Served:
@@ -190,6 +190,8 @@ class _Served:
 
     def __init__(self, serve: Callable[..., dict[str, tf.Tensor]]) -> None:
         self._serve = serve
+        _, takes = serve.structured_input_signature
+        self.static = takes[INPUT_NAME].shape.is_fully_defined()
 
     def together(self, images: np.ndarray) -> np.ndarray:
         """Returns the logits of some images, run as one batch."""
