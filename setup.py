@@ -26,6 +26,7 @@ setuptools.setup(
         "absl-py>=1.4,<3",
         "ai-edge-litert>=2.1,<3",  # runs the exported files; tensorflow no longer brings it
         "flatbuffers>=24",  # writes the metadata of exported files; tensorflow brings it
+        "grpcio>=1.60",  # how Keras Tuner's chief and workers talk; it brings it
         "h5py>=3.11",
         "importlib_resources>=6",  # TFDS needs it to write data and does not declare it
         "keras>=3.12,<4",

@@ -1,8 +1,9 @@
 """Holds every exported file against the Keras student, in the runtime that will run it."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -188,7 +189,7 @@ def verify_saved_model(
 class _Served:
     """The signature of a SavedModel."""
 
-    def __init__(self, serve: Callable[..., dict[str, tf.Tensor]]) -> None:
+    def __init__(self, serve: Any) -> None:
         self._serve = serve
         _, takes = serve.structured_input_signature
         self.static = takes[INPUT_NAME].shape.is_fully_defined()

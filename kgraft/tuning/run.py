@@ -1,13 +1,12 @@
 """`tune`: a search over graft schedules, alone or shared out by a chief to workers."""
 
-import contextlib
 import dataclasses
 import gc
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -23,64 +22,15 @@ from kgraft.tuning.budget import check_budget
 from kgraft.tuning.config import TuneConfig
 from kgraft.tuning.hparams import log_hparams
 from kgraft.tuning.hypermodel import GraftHyperModel
-from kgraft.tuning.oracles import living, worker_lock
+from kgraft.tuning.oracles import living
 from kgraft.tuning.records import FAILED, START, TrialRecord, TrialStore
 from kgraft.tuning.report import line, table, write_search
 from kgraft.tuning.retrain import Retrained, retrain
+from kgraft.tuning.roles import WORKERS, Role, answered, await_chief, find_role, held_alive
 from kgraft.tuning.trial import Laboratory
 from kgraft.tuning.tuner import open_tuner
 
-_WORKERS = "workers"
 _WAIT_SECONDS = 1.0
-# Whoever asks whether a worker lives holds its lock for an instant: one is not the end.
-_RESTS = (0.1, 0.2, 0.3, 0.4, 0.0)
-_VARIABLES = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID")
-
-
-@dataclasses.dataclass(frozen=True)
-class Role:
-    """What this process does in a search of several.
-
-    Attributes:
-        name: its name, from Keras Tuner's environment variable.
-        shared: whether there are several.
-        chief: whether it shares the trials out and writes the results.
-    """
-
-    name: str = "alone"
-    shared: bool = False
-    chief: bool = False
-
-    @property
-    def works(self) -> bool:
-        """Whether it does trials."""
-        return not (self.shared and self.chief)
-
-    @property
-    def reports(self) -> bool:
-        """Whether it writes the results."""
-        return self.chief or not self.shared
-
-
-def find_role(environment: Mapping[str, str]) -> Role:
-    """Reads Keras Tuner's environment variables.
-
-    Args:
-        environment: the process's.
-
-    Raises:
-        KgraftError: some are set and others are not.
-    """
-    given = [name for name in _VARIABLES if environment.get(name)]
-    if not given or given == [_VARIABLES[2]]:
-        return Role()
-    if len(given) < len(_VARIABLES):
-        missing = ", ".join(name for name in _VARIABLES if name not in given)
-        raise KgraftError(
-            f"{', '.join(given)} is set and {missing} is not: chief and workers need all three"
-        )
-    name = environment[_VARIABLES[2]]
-    return Role(name, shared=True, chief="chief" in name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,28 +114,31 @@ def _search(
 
     def on_trial(record: TrialRecord) -> None:
         log_hparams(workdir / "logs", record)
-        records = store.records()
-        say(line(record, sum(r.trial != START for r in records), config.trials))
+        say(line(record, _found(store), config.trials))
         if sys.stderr.isatty():
-            print(table(records, config), file=sys.stderr)
+            print(table(store.records(), config), file=sys.stderr)
         # What a trial has compiled holds itself and its data until a collection.
         gc.collect()
 
-    with _alive(workdir / _WORKERS, role):
+    with held_alive(workdir / WORKERS, role):
         if role.works:
             _try_start(laboratory, workdir, on_trial)
-        tuner = open_tuner(
-            GraftHyperModel(laboratory), workdir, shared=role.shared, on_trial=on_trial
-        )
-        tuner.search()
+        with answered(role):
+            if await_chief(role, ended=lambda: _found(store) >= config.trials, say=say):
+                model = GraftHyperModel(laboratory)
+                open_tuner(model, workdir, shared=role.shared, on_trial=on_trial).search()
         if role.works:
             # The worker that was at it may have died.
             _try_start(laboratory, workdir, on_trial)
         else:
-            _await_start(store, workdir / _WORKERS)
-    found = sum(record.trial != START for record in store.records())
-    if found < config.trials:
-        say(f"{found} of {config.trials} trials: the space has no further points")
+            _await_start(store, workdir / WORKERS)
+    if _found(store) < config.trials:
+        say(f"{_found(store)} of {config.trials} trials: the space has no further points")
+
+
+def _found(store: TrialStore) -> int:
+    """How many trials have their records."""
+    return sum(record.trial != START for record in store.records())
 
 
 def _await_start(store: TrialStore, workers: pathlib.Path) -> None:
@@ -209,21 +162,6 @@ def _try_start(
             record = TrialRecord(START, FAILED, {}, error=reason_of(error))
         laboratory.store.save(record)
         on_trial(record)
-
-
-@contextlib.contextmanager
-def _alive(workers: pathlib.Path, role: Role) -> Iterator[None]:
-    """Holds this process's lock, by which others know that it lives."""
-    for rest in _RESTS:
-        with file_lock(worker_lock(workers, role.name), wait=None) as held:
-            if held:
-                yield
-                return
-        time.sleep(rest)
-    raise KgraftError(
-        f"another process is at work in {workers.parent} as {role.name}: wait for it, or "
-        f"give this one a {_VARIABLES[2]} of its own (docs/tuning.md)"
-    )
 
 
 def _check_any(records: tuple[TrialRecord, ...]) -> None:

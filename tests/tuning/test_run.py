@@ -8,7 +8,6 @@ import pytest
 from kgraft import KgraftError, distill
 from kgraft.grafting import run as run_module
 from kgraft.tuning import tune
-from kgraft.tuning.run import Role, find_role
 
 VARY = ("block1_ratio=0.6|0.75|0.9", "batch=8|4")
 
@@ -112,15 +111,3 @@ def test_nothing_is_written_where_the_budget_is_impossible(world, tmp_path):
     with pytest.raises(KgraftError, match=r"--max_macs=0\.05: a student of this space"):
         search(world, tmp_path / "work", max_macs=0.05)
     assert not (tmp_path / "work").exists()
-
-
-def test_roles():
-    assert find_role({}) == Role()
-    assert find_role({"KERASTUNER_TUNER_ID": "x"}).works
-    every = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": "8000"}
-    chief = find_role({**every, "KERASTUNER_TUNER_ID": "chief"})
-    assert (chief.works, chief.reports) == (False, True)
-    worker = find_role({**every, "KERASTUNER_TUNER_ID": "worker1"})
-    assert (worker.works, worker.reports) == (True, False)
-    with pytest.raises(KgraftError, match="KERASTUNER_TUNER_ID is not: chief and workers need all"):
-        find_role(every)

@@ -2,7 +2,6 @@ import contextlib
 import threading
 import types
 
-import pytest
 from tuning_cases import record, settings
 
 from kgraft.errors import KgraftError
@@ -10,7 +9,7 @@ from kgraft.grafting.locks import file_lock
 from kgraft.tuning import run
 from kgraft.tuning.oracles import worker_lock
 from kgraft.tuning.records import TrialStore
-from kgraft.tuning.run import Role
+from kgraft.tuning.roles import Role
 
 
 def test_the_chief_waits_for_the_start_while_a_worker_may_do_it(tmp_path, monkeypatch):
@@ -31,19 +30,6 @@ def test_the_chief_waits_for_the_start_while_a_worker_may_do_it(tmp_path, monkey
         run._await_start(store, workers)
 
 
-def test_a_lock_that_is_held_for_an_instant_is_waited_for(tmp_path, monkeypatch):
-    role, path = Role("one", shared=True), worker_lock(tmp_path, "one")
-    with contextlib.ExitStack() as asking:
-        asking.enter_context(file_lock(path, wait=None))
-        with monkeypatch.context() as patch:
-            patch.setattr(run.time, "sleep", lambda _: None)
-            with pytest.raises(KgraftError, match=r"another process is at work in .* as one"):
-                run._alive(tmp_path, role).__enter__()
-        monkeypatch.setattr(run.time, "sleep", lambda _: asking.close())
-        with run._alive(tmp_path, role), file_lock(path, wait=None) as free:
-            assert not free
-
-
 def test_the_start_is_tried_once_more_after_the_search(tmp_path, monkeypatch):
     store = TrialStore(tmp_path)
     store.start({})
@@ -57,6 +43,7 @@ def test_the_start_is_tried_once_more_after_the_search(tmp_path, monkeypatch):
         assert other.enter_context(file_lock(tmp_path / "start.lock", wait=None))
         # The worker that was at it dies during the search.
         tuner = types.SimpleNamespace(search=other.close)
+        monkeypatch.setattr(run, "await_chief", lambda *_, **__: True)
         monkeypatch.setattr(run, "open_tuner", lambda *_, **__: tuner)
         run._search(laboratory, tmp_path, Role("one", shared=True), lambda _: None)
     assert store.find("start").error == "it was tried"

@@ -88,3 +88,31 @@ def test_one_of_two_workers_is_killed_and_all_trials_are_done(world, tmp_path):
     assert {record["worker"] for record in records.values()} == {"one", "two"}
     assert records[lost]["worker"] == ("two" if finished else "one")
     assert "search.json" in printed
+
+
+@pytest.mark.slow
+def test_a_chief_that_is_killed_is_started_again(world, tmp_path):
+    folder, port = tmp_path / "work", free_port()
+    chief, one = (start(world, folder, name, port) for name in ("chief", "one"))
+    try:
+        end = time.monotonic() + _PATIENCE
+        while len(list((folder / "trials").glob("*"))) < 4:
+            assert time.monotonic() < end, one.communicate(timeout=1)
+            time.sleep(0.1)
+        chief.kill()
+        chief.wait()
+        chief = start(world, folder, "chief", port)
+        while chief.poll() is None and time.monotonic() < end:
+            if one.poll():
+                # It was asking at that moment.
+                assert "does not answer any more" in one.communicate()[1]
+                one = start(world, folder, "one", port)
+            time.sleep(0.1)
+        assert chief.poll() == 0, chief.communicate(timeout=1)
+        assert one.wait(timeout=60) == 0
+    finally:
+        for process in (chief, one):
+            process.kill()
+            process.wait()
+    content = json.loads((folder / "search.json").read_text())
+    assert len([r for r in content["trials"] if r["status"] == "trained"]) == TRIALS + 1

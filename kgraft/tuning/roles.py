@@ -1,0 +1,164 @@
+"""Chief and workers: who this process is, that it lives, and how a worker finds its chief."""
+
+import contextlib
+import dataclasses
+import pathlib
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import grpc
+
+from kgraft.errors import KgraftError
+from kgraft.grafting.locks import file_lock
+from kgraft.tuning.oracles import worker_lock
+
+WORKERS = "workers"
+# As long as Keras Tuner's own client.
+_PATIENCE_SECONDS = 3600.0
+_WAIT_SECONDS = 1.0
+_ANSWER_SECONDS = 5.0
+# Whoever asks whether a worker lives holds its lock for an instant: one is not the end.
+_RESTS = (0.1, 0.2, 0.3, 0.4, 0.0)
+_VARIABLES = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID")
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """What this process does in a search of several.
+
+    Attributes:
+        name: its name, from Keras Tuner's environment variable.
+        shared: whether there are several.
+        chief: whether it shares the trials out and writes the results.
+        host: of the chief's machine.
+        port: the chief's.
+    """
+
+    name: str = "alone"
+    shared: bool = False
+    chief: bool = False
+    host: str = ""
+    port: int = 0
+
+    @property
+    def works(self) -> bool:
+        """Whether it does trials."""
+        return not (self.shared and self.chief)
+
+    @property
+    def reports(self) -> bool:
+        """Whether it writes the results."""
+        return self.chief or not self.shared
+
+
+def find_role(environment: Mapping[str, str]) -> Role:
+    """Reads Keras Tuner's environment variables.
+
+    Args:
+        environment: the process's.
+
+    Raises:
+        KgraftError: some are set and others are not, or the port is no number.
+    """
+    given = [name for name in _VARIABLES if environment.get(name)]
+    if not given or given == [_VARIABLES[2]]:
+        return Role()
+    if len(given) < len(_VARIABLES):
+        missing = ", ".join(name for name in _VARIABLES if name not in given)
+        raise KgraftError(
+            f"{', '.join(given)} is set and {missing} is not: chief and workers need all three"
+        )
+    host, port, name = (environment[variable] for variable in _VARIABLES)
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise KgraftError(f"{_VARIABLES[1]} must be a port, 1 to 65535; got {port!r}")
+    return Role(name, shared=True, chief="chief" in name, host=host, port=int(port))
+
+
+@contextlib.contextmanager
+def held_alive(workers: pathlib.Path, role: Role) -> Iterator[None]:
+    """Holds this process's lock, by which others know that it lives.
+
+    Args:
+        workers: the folder of the locks, in the shared work folder.
+        role: this process's.
+
+    Raises:
+        KgraftError: another process holds it.
+    """
+    for rest in _RESTS:
+        with file_lock(worker_lock(workers, role.name), wait=None) as held:
+            if held:
+                yield
+                return
+        time.sleep(rest)
+    raise KgraftError(
+        f"another process is at work in {workers.parent} as {role.name}: wait for it, or "
+        f"give this one a {_VARIABLES[2]} of its own (docs/tuning.md)"
+    )
+
+
+def await_chief(role: Role, *, ended: Callable[[], bool], say: Callable[[str], None]) -> bool:
+    """Waits for the chief, which may be started after its workers.
+
+    Keras Tuner's client waits as well, but does not see that the search has ended without it.
+
+    Args:
+        role: this process's.
+        ended: whether the search is over, with nothing left for a worker.
+        say: told that it waits, and for whom.
+
+    Returns:
+        Whether the chief answers, or is not needed as this is it or the search is not shared; False
+        where the search has ended.
+
+    Raises:
+        KgraftError: nobody answers within an hour.
+    """
+    if not (role.shared and role.works):
+        return True
+    given_up = time.monotonic() + _PATIENCE_SECONDS
+    told = False
+    while not ended():
+        if _answers(role):
+            return True
+        if not told:
+            say(f"waiting for the chief at {role.host}:{role.port}")
+            told = True
+        if time.monotonic() > given_up:
+            raise KgraftError(
+                f"no chief answers at {role.host}:{role.port}, where {_VARIABLES[0]} and "
+                f"{_VARIABLES[1]} say it is: start kgraft-tune there with {_VARIABLES[2]}=chief "
+                "(docs/tuning.md)"
+            )
+        time.sleep(_WAIT_SECONDS)
+    return False
+
+
+@contextlib.contextmanager
+def answered(role: Role) -> Iterator[None]:
+    """Turns the loss of the chief into an error of one line.
+
+    Args:
+        role: a worker's.
+
+    Raises:
+        KgraftError: a request found no answer.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        code = getattr(error, "code", None)
+        reason = code().name if callable(code) else type(error).__name__
+        raise KgraftError(
+            f"the chief at {role.host}:{role.port} does not answer any more ({reason}): start "
+            "chief and workers again with the same flags; they go on where they were"
+        ) from error
+
+
+def _answers(role: Role) -> bool:
+    try:
+        with socket.create_connection((role.host, role.port), timeout=_ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False
