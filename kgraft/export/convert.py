@@ -46,12 +46,37 @@ def float32_bytes(
         KgraftError: the model leaves its image shape open and `shape` is None.
         KgraftError: the model has an op that TFLite's built-in ops do not cover.
     """
+    try:
+        return model_bytes(model, "float32", shape or image_shape(model), takes)
+    except KgraftError as error:
+        raise KgraftError(f"{model.name} {error}") from error
+
+
+def model_bytes(
+    model: keras.Model,
+    name: str,
+    shape: Shape,
+    takes: DeviceInput | None = None,
+    calibration: np.ndarray | None = None,
+) -> bytes:
+    """Converts a model to a TFLite file of its own, as `tflite_bytes` does a SavedModel.
+
+    Args:
+        model: functional classifier, `[batch, height, width, channels]` to `[batch, classes]`.
+        name: the format.
+        shape: `(height, width, channels)` of the one image.
+        takes: what the file takes; None for one image as the model takes it.
+        calibration: `[n, height, width, channels]`, as the file takes them; for `CALIBRATED`.
+
+    Returns:
+        The file.
+
+    Raises:
+        KgraftError: the model has an op that TFLite's built-in ops do not cover.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        write_saved_model(model, Path(folder), shape or image_shape(model), takes)
-        try:
-            return tflite_bytes(Path(folder), "float32")
-        except KgraftError as error:
-            raise KgraftError(f"{model.name} {error}") from error
+        write_saved_model(model, Path(folder), shape, takes)
+        return tflite_bytes(Path(folder), name, calibration)
 
 
 def one_to_one(model: keras.Model) -> keras.Model:
@@ -80,7 +105,7 @@ def write_saved_model(
         shape: `(height, width, channels)` of an image.
         takes: what is done inside and how many images it takes; None for nothing and one.
     """
-    copy = _float32_copy(model)
+    copy = float32_copy(model)
     _save(copy, [variable.value for variable in copy.variables], folder, shape=shape, takes=takes)
 
 
@@ -132,7 +157,7 @@ def serving(
     Returns:
         A `tf.function` and its signature.
     """
-    return _serving(_float32_copy(model), shape, takes)
+    return _serving(float32_copy(model), shape, takes)
 
 
 def _serving(model: Any, shape: Shape, takes: DeviceInput) -> tuple[Any, list[tf.TensorSpec]]:
@@ -237,7 +262,13 @@ _SETTINGS: dict[str, Callable[[Any, np.ndarray | None], None]] = {
 }
 
 
-def _float32_copy(model: keras.Model) -> keras.Model:
+def float32_copy(model: keras.Model) -> keras.Model:
+    """Copies a model as one of float32, with layers and weights of its own.
+
+    Args:
+        model: functional, with one input and one output.
+    """
+
     # Float32, because a model trained in bfloat16 has casts that TFLite lacks; and a copy, because
     # the variables of a distribution strategy do not save as plain ones.
     def clone(layer: keras.Operation) -> keras.Operation:

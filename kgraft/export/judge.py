@@ -29,11 +29,13 @@ class Reference:
         logits: float32 `[n, classes]`.
         given: the images as the files take them, `[n, height, width, channels]`.
         float32: the student as a float32 `.tflite` file, to compare layers with; None for not.
+        weights: a float32 file of the weights that were rounded, where they are not the student's.
     """
 
     logits: np.ndarray
     given: np.ndarray
     float32: bytes | None = None
+    weights: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,7 +46,7 @@ def with_metadata(
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     model.buffers.append(schema.BufferT(data=np.frombuffer(_metadata(shape, takes, labels), "u1")))
-    model.buffers = [_AlignedBuffer(buffer) for buffer in model.buffers]
+    model.buffers = [_AlignedBuffer(buffer, data) for buffer in model.buffers]
     entry = schema.MetadataT(name=METADATA_NAME, buffer=len(model.buffers) - 1)
     model.metadata = [*(model.metadata or []), entry]
     builder = flatbuffers.Builder(len(data) + 2**16)
@@ -78,8 +78,11 @@ def read_labels(data: bytes) -> tuple[str, ...] | None:
 class _AlignedBuffer(schema.BufferT):
     """A buffer that is written where the schema wants it; the generated code aligns to one byte."""
 
-    def __init__(self, buffer: schema.BufferT):
-        super().__init__(data=buffer.data, offset=buffer.offset, size=buffer.size)
+    def __init__(self, buffer: schema.BufferT, file: bytes):
+        super().__init__(data=buffer.data)
+        if buffer.offset > 1:
+            # ai-edge-quantizer may put it behind the flatbuffer, which ends elsewhere from now on.
+            self.data = np.frombuffer(file, "u1", buffer.size, buffer.offset)
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
         """Writes the buffer and returns its place."""
@@ -93,8 +96,6 @@ class _AlignedBuffer(schema.BufferT):
         schema.BufferStart(builder)
         if place is not None:
             schema.BufferAddData(builder, place)
-        schema.BufferAddOffset(builder, self.offset)
-        schema.BufferAddSize(builder, self.size)
         return schema.BufferEnd(builder)
 
 

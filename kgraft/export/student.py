@@ -1,8 +1,8 @@
 """Exports a student in every format asked for: guards first, then convert, then one folder."""
 
-import functools
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -12,7 +12,15 @@ from kgraft.compress import QuantizedStudent
 from kgraft.config import DEFAULT_FORMATS, ONNX
 from kgraft.errors import KgraftError
 from kgraft.export import guards
-from kgraft.export.convert import CALIBRATED, quantized_bytes, tflite_bytes, write_saved_model
+from kgraft.export.bias_correction import corrected_students
+from kgraft.export.convert import (
+    CALIBRATED,
+    float32_bytes,
+    model_bytes,
+    quantized_bytes,
+    tflite_bytes,
+    write_saved_model,
+)
 from kgraft.export.edge_quantizer import RECIPES, edge_quantized
 from kgraft.export.extras import check_extras
 from kgraft.export.metadata import label_lines, with_metadata
@@ -47,7 +55,8 @@ def export_student(
         folder: where the exports go; an older export there is replaced as a whole.
         formats: any of `kgraft.config.FORMATS`.
         calibration: float32 `[n, height, width, channels]`, as the files take them; needed for
-            `int8` and `int16x8` and to fix a size that the model leaves open.
+            `int8` and `int16x8` and to fix a size that the model leaves open. Files whose kernels
+            are rounded have their biases corrected by them.
         labels: class names in the order of the logits; None where they are not known.
         takes: what the files take; None for one preprocessed image of the right size.
         quantized: the student trained with int8 emulated, for `int8_qat`.
@@ -79,23 +88,25 @@ def export_student(
     with made_aside(folder) as aside:
         if set(formats) - {ONNX}:
             write_saved_model(model, aside / SAVED_MODEL, shape, takes)
-        # Once, though several formats are made from it.
-        float32 = functools.cache(lambda: _convert(model, aside / SAVED_MODEL, "float32", None))
+        corrected = corrected_students(model, formats, calibration, takes)
 
         def tflite(name: str) -> bytes:
             if name == "int8_qat" and quantized is not None:
                 return quantized_bytes(quantized, shape, takes)
             if name in RECIPES:
-                return edge_quantized(float32(), name, calibration)
-            if name == "float32":
-                return float32()
-            return _convert(model, aside / SAVED_MODEL, name, calibration)
+                float32 = float32_bytes(corrected.get(name, model), shape, takes)
+                return edge_quantized(float32, name, calibration)
+            with _advice(model, name):
+                if name in corrected:
+                    return model_bytes(corrected[name], name, shape, takes, calibration)
+                return tflite_bytes(aside / SAVED_MODEL, name, calibration)
 
         for name in (name for name in formats if name in TFLITE):
             data = with_metadata(tflite(name), shape, takes, labels)
             (aside / FILE_NAMES[name]).write_bytes(data)
         if ONNX in formats:
-            (aside / FILE_NAMES[ONNX]).write_bytes(_onnx(model, shape, takes))
+            with _advice(model, ONNX):
+                (aside / FILE_NAMES[ONNX]).write_bytes(onnx_bytes(model, shape, takes))
         if SAVED_MODEL not in formats:
             shutil.rmtree(aside / SAVED_MODEL, ignore_errors=True)
         if labels is not None:
@@ -106,20 +117,12 @@ def export_student(
     return tuple(_exported(folder, name) for name in formats)
 
 
-def _convert(
-    model: keras.Model, saved_model: Path, name: str, calibration: np.ndarray | None
-) -> bytes:
+@contextlib.contextmanager
+def _advice(model: keras.Model, name: str) -> Iterator[None]:
     try:
-        return tflite_bytes(saved_model, name, calibration)
+        yield
     except KgraftError as error:
         raise KgraftError(f"{model.name} {error}; leave {name} out of --formats") from error
-
-
-def _onnx(model: keras.Model, shape: guards.Shape, takes: DeviceInput) -> bytes:
-    try:
-        return onnx_bytes(model, shape, takes)
-    except KgraftError as error:
-        raise KgraftError(f"{model.name} {error}; leave {ONNX} out of --formats") from error
 
 
 def _exported(folder: Path, name: str) -> ExportedFile:

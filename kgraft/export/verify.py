@@ -12,6 +12,7 @@ import tensorflow as tf
 from kgraft.compress import QuantizedStudent
 from kgraft.config import ONNX
 from kgraft.errors import KgraftError
+from kgraft.export.bias_correction import corrected_students
 from kgraft.export.convert import INTEGER, float32_bytes, one_to_one
 from kgraft.export.flatbuffer import TFLiteContents, read_contents
 from kgraft.export.judge import Demands, Reference, check_together, judge
@@ -57,6 +58,7 @@ def verify_exports(
     takes: DeviceInput | None = None,
     given: np.ndarray | None = None,
     min_agreement: float | None = None,
+    calibration: np.ndarray | None = None,
     quantized: QuantizedStudent | None = None,
     threads: int = 1,
 ) -> tuple[Verification, ...]:
@@ -69,6 +71,8 @@ def verify_exports(
         takes: what the files take; None for what `export_student` takes None for.
         given: the same images as the files take them, where that is something else.
         min_agreement: share of images, 0..1, on which a file must name the student's class.
+        calibration: the images that `export_student` was given; the files' biases are compared
+            with those corrected by them.
         quantized: the student trained with int8 emulated. An `int8_qat` file answers for the Keras
             student like every other, but its layers are held against its own weights.
         threads: how many images run side by side.
@@ -82,13 +86,22 @@ def verify_exports(
     """
     takes, given = takes or DeviceInput(), images if given is None else given
     logits = keras_logits(model, images)
+    shape = given.shape[1:]
+    formats = [file.format for file in files if file.format in TFLITE]
     float32 = {
-        name: float32_bytes(other, given.shape[1:], takes)
-        for name, other in _compared_with(files, model, quantized).items()
+        name: float32_bytes(other, shape, takes)
+        for name, other in _compared_with(formats, model, quantized).items()
     }
+    corrected = corrected_students(model, formats, calibration, takes)
     found = []
     for file in files:
-        reference = Reference(logits, given, float32.get(file.format, float32.get("")))
+        weights = corrected.get(file.format)
+        reference = Reference(
+            logits,
+            given,
+            float32.get(file.format, float32.get("")),
+            None if weights is None else float32_bytes(weights, shape, takes),
+        )
         demands = Demands(
             TOLERANCES[file.format],
             integer=file.format in INTEGER,
@@ -102,12 +115,11 @@ def verify_exports(
 
 
 def _compared_with(
-    files: Sequence[ExportedFile], model: keras.Model, quantized: QuantizedStudent | None
+    formats: Sequence[str], model: keras.Model, quantized: QuantizedStudent | None
 ) -> dict[str, keras.Model]:
-    """The models whose weights the files hold, by format; under an empty name for all others."""
-    formats = {file.format for file in files} & set(TFLITE)
+    """The models whose layers the files have, by format; under an empty name for all others."""
     own = {"int8_qat": quantized.floats} if quantized and "int8_qat" in formats else {}
-    return own | ({"": model} if formats - own.keys() else {})
+    return own | ({"": model} if set(formats) - own.keys() else {})
 
 
 def verify_tflite(
@@ -244,13 +256,14 @@ def _layers(
     if reference.float32 is None:
         return ()
     layers = Layers(data, reference.float32)
-    wrong = layers.wrong_weights()
+    held = layers if reference.weights is None else Layers(data, reference.weights)
+    wrong = held.wrong_weights()
     if wrong:
         faults.append(
             f"holds other weights than the student in {len(wrong)} layers, most in "
             f"{short_name(wrong[0].name)}: {wrong[0].off:.3g} times what rounding explains"
         )
-    unpaired = layers.unpaired()
+    unpaired = held.unpaired()
     if unpaired:
         faults.append(
             f"has {len(unpaired)} layers with weights that cannot be compared with the student's, "

@@ -77,12 +77,13 @@ def kernels_of(op: Any) -> list[tuple[keras.Variable, tuple[int, ...]]]:
     return [(kernel, axes) for kernel, axes in found if isinstance(kernel, keras.Variable)]
 
 
-def fake_int8(weights: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:
-    """Rounds weights to int8, symmetrically and with a scale for each output channel.
+def fake_int8(weights: tf.Tensor, axes: tuple[int, ...], bits: int = 8) -> tf.Tensor:
+    """Rounds weights to int8 or fewer bits, symmetrically and with a scale for each output channel.
 
     Args:
         weights: float32, `[..., channels]` or wherever `axes` says that the channels are.
         axes: the output channels, as axes from the end; two neighbours count as one.
+        bits: of the integers.
 
     Returns:
         The rounded weights, as floats. Gradients pass as if nothing were rounded.
@@ -97,24 +98,25 @@ def fake_int8(weights: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:
     @tf.grad_pass_through
     def rounded(values: tf.Tensor) -> tf.Tensor:
         return keras.quantizers.fake_quant_with_min_max_vars(
-            values, -largest, largest, narrow_range=True, axis=axis
+            values, -largest, largest, num_bits=bits, narrow_range=True, axis=axis
         )
 
     return tf.reshape(rounded(weights), shape)
 
 
 @contextlib.contextmanager
-def int8_kernels(op: Any) -> Iterator[None]:
+def int8_kernels(op: Any, bits: int = 8) -> Iterator[None]:
     """Lets a layer compute with its kernels rounded; its variables are not touched.
 
     Args:
         op: a layer, or any other operation, which computes as ever.
+        bits: of the integers.
     """
     kernels = kernels_of(op)
     if not kernels:
         yield
         return
-    rounded = [(k, fake_int8(tf.convert_to_tensor(k.value), axes)) for k, axes in kernels]
+    rounded = [(k, fake_int8(tf.convert_to_tensor(k.value), axes, bits)) for k, axes in kernels]
     with keras.StatelessScope(rounded):
         yield
 

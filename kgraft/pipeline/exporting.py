@@ -70,12 +70,13 @@ def export_verified(
         KgraftError: a format cannot be written.
     """
     plain = transfer.views[: transfer.plain]
+    calibration = _inputs(plain, _CALIBRATION_IMAGES, takes.before_file)
     with watch.part("export", f"exporting {', '.join(config.formats) or 'nothing'}"):
         files = export_student(
             model,
             folder=folder,
             formats=config.formats,
-            calibration=_inputs(plain, _CALIBRATION_IMAGES, takes.before_file),
+            calibration=calibration,
             labels=names,
             takes=takes,
             quantized=quantized,
@@ -88,6 +89,7 @@ def export_verified(
             takes=takes,
             given=_inputs(transfer.heldout, _VERIFIED_IMAGES, takes.before_file),
             min_agreement=config.min_agreement,
+            calibration=calibration,
             quantized=quantized,
         )
     return files, verifications

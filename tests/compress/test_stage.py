@@ -195,7 +195,9 @@ def exported(stage, made, folder):
     files = export_student(
         made.model, folder=folder, formats=["int8_qat"], quantized=made.quantized
     )
-    return files, verify_exports(files, made.model, images, quantized=made.quantized)
+    return files, verify_exports(
+        files, made.model, images, calibration=images, quantized=made.quantized
+    )
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +226,7 @@ def test_other_weights_than_those_trained_are_caught(stage, quantized, tmp_path)
     kernel.assign(np.asarray(kernel)[..., ::-1])
     other = dataclasses.replace(quantized.quantized, floats=wrong)
     images = stage.heldout.views.astype("float32")
-    (found,) = verify_exports(files, quantized.model, images, quantized=other)
+    (found,) = verify_exports(files, quantized.model, images, calibration=images, quantized=other)
     assert not found.ok and "holds other weights than the student in 1 layers" in found.why
 
 
@@ -275,7 +277,7 @@ def test_a_quantised_student_is_put_together_again(stage, clustered):
 def test_a_sparse_file_is_smaller_and_held_against_every_weight(stage, pruned, tmp_path):
     files = export_student(pruned.model, folder=tmp_path, formats=["float32", "sparse"])
     images = stage.heldout.views.astype("float32")
-    found = verify_exports(files, pruned.model, images)
+    found = verify_exports(files, pruned.model, images, calibration=images)
     assert [check.why for check in found] == ["", ""] and found[1].ops["DENSIFY"] == 4
     assert files[1].bytes < files[0].bytes
     wrong = keras.models.clone_model(pruned.model)
@@ -284,7 +286,8 @@ def test_a_sparse_file_is_smaller_and_held_against_every_weight(stage, pruned, t
     kernel.flat[np.flatnonzero(kernel)[0]] *= 1.01
     wrong.get_layer("conv3").kernel.assign(kernel)
     assert (
-        "other weights than the student in 1 layers" in verify_exports(files, wrong, images)[1].why
+        "other weights than the student in 1 layers"
+        in verify_exports(files, wrong, images, calibration=images)[1].why
     )
 
 

@@ -107,7 +107,7 @@ def test_preprocessing_inside_takes_pixels(student, tmp_path, name):
     np.testing.assert_allclose(
         TFLiteRunner(files[1].path)(pixels), exact, atol=1e-4 * np.abs(exact).max()
     )
-    found = verify_exports(files, student, given, takes=takes, given=pixels)
+    found = verify_exports(files, student, given, takes=takes, given=pixels, calibration=pixels)
     assert [check.why for check in found] == ["", "", ""]
     content = told(tmp_path)
     assert content["inside_the_file"] == name and content["input"]["preprocess"] == "none"
@@ -120,7 +120,7 @@ def test_a_file_of_any_batch(model, images, tmp_path):
     files = export_student(
         model, folder=tmp_path, formats=PLAIN_FORMATS, calibration=images, takes=takes
     )
-    found = verify_exports(files, model, images, takes=takes)
+    found = verify_exports(files, model, images, calibration=images, takes=takes)
     assert [check.why for check in found] == [""] * len(PLAIN_FORMATS)
     assert [check.static for check in found] == [False] * len(PLAIN_FORMATS)
     exact = keras_logits(model, images[:7])
@@ -132,12 +132,12 @@ def test_a_file_of_any_batch(model, images, tmp_path):
 def test_an_open_batch_is_a_fault_where_none_was_asked_for(student, images, tmp_path):
     takes = DeviceInput(dynamic_batch=True)
     files = export_student(student, folder=tmp_path, formats=["float32"], takes=takes)
-    (found,) = verify_exports(files, student, images)
+    (found,) = verify_exports(files, student, images, calibration=images)
     assert not found.ok and found.why == "leaves a tensor's shape open"
 
 
 def test_one_image_at_a_time_is_a_fault_where_any_number_was(student, images, tmp_path):
     files = export_student(student, folder=tmp_path, formats=["float32"])
     takes = DeviceInput(dynamic_batch=True)
-    (found,) = verify_exports(files, student, images, takes=takes)
+    (found,) = verify_exports(files, student, images, calibration=images, takes=takes)
     assert not found.ok and "does not take 3 images at once" in found.why

@@ -17,7 +17,7 @@ BESIDE = ["SHA256SUMS", "preprocess.json"]
 
 def test_every_format_agrees_with_the_student_and_runs_on_built_in_ops(model, images, tmp_path):
     files = export_student(model, folder=tmp_path, formats=ALL, calibration=images)
-    found = verify_exports(files, model, images)
+    found = verify_exports(files, model, images, calibration=images)
     assert [check.name for check in found] == [
         "saved_model",
         "student_float32.tflite",
@@ -102,7 +102,7 @@ def test_a_student_made_under_a_strategy_exports(images, tmp_path):
         layers = [keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(5)]
         mirrored = keras.Sequential([keras.Input((12, 12, 3)), *layers])
     files = export_student(mirrored, folder=tmp_path, calibration=images)
-    assert all(check.ok for check in verify_exports(files, mirrored, images))
+    assert all(check.ok for check in verify_exports(files, mirrored, images, calibration=images))
 
 
 def slow(*values):
@@ -121,13 +121,17 @@ def test_known_architectures(name, formats, tmp_path):
     model = keras.Model(base.inputs, keras.layers.Dense(10)(base.outputs[0]))
     pixels = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
     files = export_student(model, folder=tmp_path, formats=formats, calibration=pixels)
-    assert [check.why for check in verify_exports(files, model, pixels)] == [""] * len(files)
+    assert [check.why for check in verify_exports(files, model, pixels, calibration=pixels)] == [
+        ""
+    ] * len(files)
 
 
 def test_a_second_export_replaces_the_first(student, norm_student, images, tmp_path):
     export_student(student, folder=tmp_path, calibration=images)
     files = export_student(norm_student, folder=tmp_path, calibration=images)
-    assert all(check.ok for check in verify_exports(files, norm_student, images))
+    assert all(
+        check.ok for check in verify_exports(files, norm_student, images, calibration=images)
+    )
     assert sorted(os.listdir(tmp_path)) == [
         *BESIDE,
         "saved_model",
