@@ -3,6 +3,7 @@
 from typing import Any
 
 from kgraft.compress.affine import scale_and_offset
+from kgraft.compress.depthwise import depthwise_classes
 from kgraft.compress.legacy import load_tf_keras, load_tfmot
 from kgraft.errors import KgraftError
 
@@ -91,11 +92,13 @@ def emulate_int8(body: Any, done: tuple[str, ...]) -> Any:
         config = None
         if type(layer).__name__ in _OUTPUT_ONLY:
             config = internal["output"]()
+        if type(layer).__name__ == "DepthwiseConv2D":
+            config = internal["depthwise"]()
         if layer in fused and not hasattr(layer, "activation"):
             config = internal["nothing"]()
         return quantization.quantize_annotate_layer(layer, config)
 
-    names = {internal[key].__name__: internal[key] for key in ("output", "nothing")}
+    names = {internal[key].__name__: internal[key] for key in ("output", "nothing", "depthwise")}
     with quantization.quantize_scope(names):
         annotated = load_tf_keras().models.clone_model(body, clone_function=annotate)
         return quantization.quantize_apply(annotated, _Scheme(done))
@@ -156,6 +159,7 @@ def _internal() -> dict[str, Any]:
     )
 
     return {
+        "depthwise": depthwise_classes()["config"],
         "no_activation": quantize_aware_activation.NoOpActivation,
         "nothing": configs.NoOpQuantizeConfig,
         "output": configs.Default8BitOutputQuantizeConfig,

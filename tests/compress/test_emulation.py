@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from keras import layers as kl
 from small_models import images
@@ -12,6 +13,7 @@ from kgraft.compress.affine import with_convolutions
 from kgraft.compress.emulation import check_quantizable, emulate_int8
 from kgraft.compress_config import CompressConfig
 from kgraft.errors import KgraftError
+from kgraft.grafting.fake_quant import fake_int8
 
 SHAPE = (8, 8, 3)
 
@@ -56,6 +58,22 @@ def test_weights_behind_which_a_relu_follows_are_rounded_too():
     emulated = emulate_int8(to_tf_keras(model(*layers)), ())
     rounded = [layer.layer.name for layer in emulated.layers if getattr(layer, "_weight_vars", 0)]
     assert rounded == ["conv", "logits"]
+
+
+def test_depthwise_kernels_have_a_range_for_each_channel():
+    plain = to_tf_keras(model(kl.DepthwiseConv2D(3, depth_multiplier=2, name="depth")))
+    layer = plain.get_layer("depth")
+    kernel, bias = layer.get_weights()
+    # The channels differ by a factor of thousands: in one range most of them would be zero.
+    kernel = kernel * 10.0 ** np.linspace(-3, 1, kernel[0, 0].size).reshape(kernel.shape[2:])
+    layer.set_weights([kernel, bias])
+    emulated = emulate_int8(plain, ())
+    wrapper = next(w for w in emulated.layers if getattr(w, "_weight_vars", None))
+    ((weight, quantizer, ranges),) = wrapper._weight_vars
+    found = np.asarray(quantizer(weight, True, weights=ranges))
+    exact = np.asarray(fake_int8(tf.constant(kernel, tf.float32), (-2, -1)))
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    assert (np.abs(found).max(axis=(0, 1)) > 0).all()
 
 
 @pytest.mark.parametrize(

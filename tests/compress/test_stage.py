@@ -14,6 +14,7 @@ from kgraft.compress import stage as stages
 from kgraft.compress_config import CompressConfig
 from kgraft.errors import KgraftError
 from kgraft.export import DeviceInput, TFLiteRunner, export_student, verify_exports
+from kgraft.export.runner import load_interpreter
 from kgraft.grafting import Checkpoints
 
 from .conftest import SHAPE, make_model
@@ -216,6 +217,15 @@ def test_the_file_says_what_the_emulated_model_says(stage, quantized, tmp_path):
     assert np.abs(said - emulated).max() < 3 * step
     assert quantized.model is stage.student
     assert quantized.results[0].heldout_loss_end <= quantized.results[0].heldout_loss_start
+
+
+def test_each_depthwise_channel_of_the_file_has_a_scale(stage, quantized, tmp_path):
+    files, _ = exported(stage, quantized, tmp_path)
+    details = load_interpreter(files[0].path).get_tensor_details()
+    channels = stage.student.get_layer("depthwise").kernel.shape[2]
+    (found,) = [d for d in details if list(d["shape"]) == [1, 3, 3, channels]]
+    assert found["dtype"] == np.int8
+    assert len(found["quantization_parameters"]["scales"]) == channels
 
 
 def test_other_weights_than_those_trained_are_caught(stage, quantized, tmp_path):
