@@ -40,7 +40,7 @@ _LEAST_DYNAMIC = 1024
 # Enough for means to settle: four times as many make a MobileNet's logits no better.
 _IMAGES = 64
 # Images in memory at once, with all that is made of them between two layers.
-_TOGETHER = 32
+_TOGETHER = 8
 
 
 def corrected_students(
@@ -81,21 +81,23 @@ def corrected_students(
 
 
 def _kernel_bits(name: str, graph: Graph) -> tuple[int | None, ...]:
-    """The bits of each kernel of a file, in the order of the layers; None for one left alone."""
-    weights = [
-        sum(kernel.shape.num_elements() for kernel, _ in kernels_of(op)) for op in _ops(graph)
-    ]
-    if name == "dynamic":
-        return tuple(_BITS[name] if count >= _LEAST_DYNAMIC else None for count in weights)
-    bits = [_BITS[name]] * len(weights)
-    if name == "aeq_mixed" and bits:
-        bits[0] = bits[-1] = 8
+    """The bits of each layer's kernels in a file; None where they are not all of a kind."""
+    ops = _ops(graph)
+    bits: list[int | None] = [_BITS[name]] * len(ops)
+    for i, op in enumerate(ops):
+        sizes = [kernel.shape.num_elements() for kernel, _ in kernels_of(op)]
+        if name == "dynamic" and min(sizes) < _LEAST_DYNAMIC:
+            bits[i] = None
+        elif name == "aeq_mixed" and i in (0, len(ops) - 1):
+            # Of a separable convolution one kernel alone is the file's first or last.
+            bits[i] = 8 if len(sizes) == 1 else None
     return tuple(bits)
 
 
 def _ops(graph: Graph) -> list[Any]:
     """The layers with kernels, each once."""
-    return list({id(call.op): call.op for call in graph.calls if kernels_of(call.op)}.values())
+    found = {id(call.op): call.op for call in graph.calls if kernels_of(call.op)}
+    return [op for op in found.values() if getattr(op, "data_format", None) != "channels_first"]
 
 
 def _with_biases(graph: Graph) -> Graph:

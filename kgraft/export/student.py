@@ -12,7 +12,7 @@ from kgraft.compress import QuantizedStudent
 from kgraft.config import DEFAULT_FORMATS, ONNX
 from kgraft.errors import KgraftError
 from kgraft.export import guards
-from kgraft.export.bias_correction import corrected_students
+from kgraft.export.bias_correction import CORRECTED, corrected_students
 from kgraft.export.convert import (
     CALIBRATED,
     float32_bytes,
@@ -77,8 +77,8 @@ def export_student(
     folder, takes = Path(folder).absolute(), takes or DeviceInput()
     guards.check_formats(formats)
     shape = guards.image_shape(model, calibration)
-    for name in CALIBRATED:
-        if name in formats:
+    for name in formats:
+        if name in CALIBRATED or (name in CORRECTED and calibration is not None):
             guards.check_calibration(name, calibration)
     guards.check_compressed(formats, model, quantized, takes)
     check_extras(formats)

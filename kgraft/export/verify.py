@@ -71,8 +71,8 @@ def verify_exports(
         takes: what the files take; None for what `export_student` takes None for.
         given: the same images as the files take them, where that is something else.
         min_agreement: share of images, 0..1, on which a file must name the student's class.
-        calibration: the images that `export_student` was given; the files' biases are compared
-            with those corrected by them.
+        calibration: the images that `export_student` was given, if it was; biases of files whose
+            kernels are rounded are compared with those corrected by them.
         quantized: the student trained with int8 emulated. An `int8_qat` file answers for the Keras
             student like every other, but its layers are held against its own weights.
         threads: how many images run side by side.

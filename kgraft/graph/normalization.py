@@ -128,6 +128,8 @@ def _why_not(graph: Graph, norm: Call, before: Call | None, uses: dict[int, int]
         return f"it follows {before.name if before else 'the input'}, which is no convolution"
     if uses[id(before.op)] > 1 or uses[id(norm.op)] > 1:
         return "its layer is shared"
+    if getattr(before.op, "lora_enabled", False):
+        return f"{before.name} has LoRA weights"
     if len(graph.consumers(before.output)) > 1 or graph.output == before.output:
         return f"{before.name} is needed without it too"
     if getattr(before.op.activation, "__name__", "") != "linear":

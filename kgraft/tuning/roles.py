@@ -119,9 +119,10 @@ def await_chief(role: Role, *, ended: Callable[[], bool], say: Callable[[str], N
         return True
     given_up = time.monotonic() + _PATIENCE_SECONDS
     told = False
-    while not ended():
-        if _answers(role):
-            return True
+    # The chief first: it serves until a worker has asked in vain.
+    while not _answers(role):
+        if ended():
+            return False
         if not told:
             say(f"waiting for the chief at {role.host}:{role.port}")
             told = True
@@ -132,7 +133,7 @@ def await_chief(role: Role, *, ended: Callable[[], bool], say: Callable[[str], N
                 "(docs/tuning.md)"
             )
         time.sleep(_WAIT_SECONDS)
-    return False
+    return True
 
 
 @contextlib.contextmanager
@@ -160,5 +161,5 @@ def _answers(role: Role) -> bool:
     try:
         with socket.create_connection((role.host, role.port), timeout=_ANSWER_SECONDS):
             return True
-    except OSError:
+    except (OSError, UnicodeError):
         return False

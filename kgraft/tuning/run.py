@@ -124,7 +124,7 @@ def _search(
         if role.works:
             _try_start(laboratory, workdir, on_trial)
         with answered(role):
-            if await_chief(role, ended=lambda: _found(store) >= config.trials, say=say):
+            if _has_work(role, store, config.trials, say):
                 model = GraftHyperModel(laboratory)
                 open_tuner(model, workdir, shared=role.shared, on_trial=on_trial).search()
         if role.works:
@@ -134,6 +134,18 @@ def _search(
             _await_start(store, workdir / WORKERS)
     if _found(store) < config.trials:
         say(f"{_found(store)} of {config.trials} trials: the space has no further points")
+
+
+def _has_work(role: Role, store: TrialStore, trials: int, say: Callable[[str], None]) -> bool:
+    """Whether there is a search to take part in, which a worker waits for."""
+
+    def ended() -> bool:
+        return _found(store) >= trials
+
+    if role.shared and role.chief:
+        # Nobody may be left who would ask, and end the waiting for it.
+        return not ended()
+    return await_chief(role, ended=ended, say=say)
 
 
 def _found(store: TrialStore) -> int:

@@ -95,6 +95,37 @@ def test_dynamic_leaves_small_kernels_and_their_biases_alone(images):
         assert np.array_equal(old, new) == same
 
 
+def test_biases_are_left_alone_where_one_of_two_kernels_is_not_rounded(images):
+    keras.utils.set_random_seed(0)
+    image = keras.Input(images.shape[1:])
+    x = kl.Conv2D(64, 3, name="wide")(image)
+    x = kl.SeparableConv2D(24, 3, name="separable")(x)
+    model = keras.Model(image, kl.Dense(3)(kl.GlobalAveragePooling2D()(x)))
+    bias = model.get_layer("separable").get_weights()[2]
+    for name, same in (("dynamic", True), ("int8", False)):
+        found = corrected_students(model, [name], images)[name].get_layer("separable")
+        assert np.array_equal(found.get_weights()[2], bias) == same
+
+
+def test_images_that_biases_cannot_be_corrected_by_are_refused(student, images, tmp_path):
+    broken = np.full_like(images, np.nan)
+    with pytest.raises(KgraftError, match="calibration images must be finite"):
+        export_student(student, folder=tmp_path, formats=["dynamic"], calibration=broken)
+    with pytest.raises(KgraftError, match="the dynamic file needs calibration images; got none"):
+        export_student(student, folder=tmp_path, formats=["dynamic"], calibration=images[:0])
+
+
+def test_a_layer_with_lora_is_left_alone(images):
+    keras.utils.set_random_seed(0)
+    image = keras.Input(images.shape[1:])
+    conv = kl.Conv2D(8, 3, name="conv")
+    x = kl.BatchNormalization()(conv(image))
+    model = keras.Model(image, kl.Dense(3)(kl.GlobalAveragePooling2D()(x)))
+    conv.enable_lora(2)
+    found = corrected_students(model, ["int8"], images)["int8"]
+    np.testing.assert_array_equal(found.get_layer("conv").bias, conv.bias)
+
+
 def test_without_images_nothing_is_corrected(student):
     assert corrected_students(student, CORRECTED, None) == {}
 

@@ -1,4 +1,5 @@
 import contextlib
+import socket
 import threading
 import types
 
@@ -47,3 +48,19 @@ def test_the_start_is_tried_once_more_after_the_search(tmp_path, monkeypatch):
         monkeypatch.setattr(run, "open_tuner", lambda *_, **__: tuner)
         run._search(laboratory, tmp_path, Role("one", shared=True), lambda _: None)
     assert store.find("start").error == "it was tried"
+
+
+def test_a_chief_whose_trials_are_all_done_does_not_wait_for_workers(tmp_path):
+    store = TrialStore(tmp_path)
+    store.start({})
+    chief = Role("chief", shared=True, chief=True)
+    assert run._has_work(chief, store, 1, lambda _: None)
+    store.save(record("0", 0.5, 0.5))
+    assert not run._has_work(chief, store, 1, lambda _: None)
+    # A worker would ask a chief that serves, which ends it.
+    with socket.socket() as serving:
+        serving.bind(("127.0.0.1", 0))
+        serving.listen()
+        port = serving.getsockname()[1]
+        worker = Role("one", shared=True, host="127.0.0.1", port=port)
+        assert run._has_work(worker, store, 1, lambda _: None)
