@@ -1,6 +1,7 @@
 """Holds every exported file against the Keras student, in the runtime that will run it."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,20 +89,17 @@ def verify_exports(
     logits = keras_logits(model, images)
     shape = given.shape[1:]
     formats = [file.format for file in files if file.format in TFLITE]
-    float32 = {
-        name: float32_bytes(other, shape, takes)
-        for name, other in _compared_with(formats, model, quantized).items()
-    }
+    # Several formats are rounded from one student.
+    float32 = functools.cache(lambda student: float32_bytes(student, shape, takes))
+    own = {"int8_qat": quantized.floats} if quantized else {}
     corrected = corrected_students(model, formats, calibration, takes)
     found = []
     for file in files:
-        weights = corrected.get(file.format)
-        reference = Reference(
-            logits,
-            given,
-            float32.get(file.format, float32.get("")),
-            None if weights is None else float32_bytes(weights, shape, takes),
-        )
+        reference = Reference(logits, given)
+        if file.format in TFLITE:
+            layers = own.get(file.format, model)
+            weights = corrected.get(file.format, layers)
+            reference = Reference(logits, given, float32(layers), float32(weights))
         demands = Demands(
             TOLERANCES[file.format],
             integer=file.format in INTEGER,
@@ -112,14 +110,6 @@ def verify_exports(
         verify = _VERIFIERS.get(file.format, verify_tflite)
         found.append(verify(file.path, reference, demands, threads=threads))
     return tuple(found)
-
-
-def _compared_with(
-    formats: Sequence[str], model: keras.Model, quantized: QuantizedStudent | None
-) -> dict[str, keras.Model]:
-    """The models whose layers the files have, by format; under an empty name for all others."""
-    own = {"int8_qat": quantized.floats} if quantized and "int8_qat" in formats else {}
-    return own | ({"": model} if set(formats) - own.keys() else {})
 
 
 def verify_tflite(
@@ -256,7 +246,8 @@ def _layers(
     if reference.float32 is None:
         return ()
     layers = Layers(data, reference.float32)
-    held = layers if reference.weights is None else Layers(data, reference.weights)
+    weights = reference.weights or reference.float32
+    held = layers if weights is reference.float32 else Layers(data, weights)
     wrong = held.wrong_weights()
     if wrong:
         faults.append(

@@ -104,19 +104,16 @@ def await_chief(role: Role, *, ended: Callable[[], bool], say: Callable[[str], N
     Keras Tuner's client waits as well, but does not see that the search has ended without it.
 
     Args:
-        role: this process's.
+        role: a worker's.
         ended: whether the search is over, with nothing left for a worker.
         say: told that it waits, and for whom.
 
     Returns:
-        Whether the chief answers, or is not needed as this is it or the search is not shared; False
-        where the search has ended.
+        Whether the chief answers; False where the search has ended.
 
     Raises:
         KgraftError: nobody answers within an hour.
     """
-    if not (role.shared and role.works):
-        return True
     given_up = time.monotonic() + _PATIENCE_SECONDS
     told = False
     # The chief first: it serves until a worker has asked in vain.

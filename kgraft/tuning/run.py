@@ -142,7 +142,9 @@ def _has_work(role: Role, store: TrialStore, trials: int, say: Callable[[str], N
     def ended() -> bool:
         return _found(store) >= trials
 
-    if role.shared and role.chief:
+    if not role.shared:
+        return True
+    if role.chief:
         # Nobody may be left who would ask, and end the waiting for it.
         return not ended()
     return await_chief(role, ended=ended, say=say)

@@ -77,14 +77,6 @@ def test_a_worker_that_comes_after_the_search_does_not_wait(silent_port):
     assert said == []
 
 
-def test_a_search_alone_and_a_chief_wait_for_no_chief(silent_port):
-    for role in (
-        Role(),
-        Role("chief", shared=True, chief=True, host="127.0.0.1", port=silent_port),
-    ):
-        assert await_chief(role, ended=never, say=pytest.fail)
-
-
 def test_a_chief_that_never_comes_is_given_up(monkeypatch, silent_port):
     monkeypatch.setattr(roles, "_PATIENCE_SECONDS", -1.0)
     with pytest.raises(

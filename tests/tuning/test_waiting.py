@@ -3,6 +3,7 @@ import socket
 import threading
 import types
 
+import pytest
 from tuning_cases import record, settings
 
 from kgraft.errors import KgraftError
@@ -54,6 +55,7 @@ def test_a_chief_whose_trials_are_all_done_does_not_wait_for_workers(tmp_path):
     store = TrialStore(tmp_path)
     store.start({})
     chief = Role("chief", shared=True, chief=True)
+    assert run._has_work(Role(), store, 1, pytest.fail)
     assert run._has_work(chief, store, 1, lambda _: None)
     store.save(record("0", 0.5, 0.5))
     assert not run._has_work(chief, store, 1, lambda _: None)
