@@ -1,4 +1,4 @@
-"""kgraft-benchmark: latency, memory and bytes of `.tflite` files, measured in turn in one run."""
+"""kgraft-benchmark: latency, memory and bytes of exported files, measured in turn in one run."""
 
 import dataclasses
 import os
@@ -15,10 +15,10 @@ from kgraft.cli.config_flags import Section, define_section, read_section
 from kgraft.errors import KgraftError
 
 ABOUT = (
-    "Measures .tflite files (or .keras models, as float32) in LiteRT with XNNPACK, one image at a "
-    "time: median and 95th percentile, peak memory, bytes, and ratios to the first file. Files are "
-    "measured in turns, so that a busy moment of the machine meets all of them. Prints the "
-    "commands that do the same on a phone, and reads what they told."
+    "Measures .tflite files (or .keras models, as float32) in LiteRT with XNNPACK, .onnx files in "
+    "ONNX Runtime, one image at a time: median and 95th percentile, peak memory, bytes, and ratios "
+    "to the first file. Files are measured in turns, so that a busy moment of the machine meets "
+    "all of them. Prints the commands that do the same on a phone, and reads what they told."
 )
 
 
@@ -27,7 +27,7 @@ class BenchmarkConfig:
     """What is measured.
 
     Attributes:
-        files: `.tflite` or `.keras` files.
+        files: `.tflite`, `.onnx` or `.keras` files.
         teacher: a teacher, as kgraft-distill takes it, measured first; None for none.
         threads: thread counts, separated by commas; `all` is every core.
         runs: timed runs of each file at each thread count.
@@ -55,7 +55,9 @@ class BenchmarkConfig:
         if self.tool not in ("auto", "none"):
             raise KgraftError(f"--tool must be one of auto, none; got {self.tool!r}")
         if not (self.files or self.teacher or self.read):
-            raise KgraftError("expected .tflite files to measure, or --read=FILE; got neither")
+            raise KgraftError(
+                "expected .tflite, .onnx or .keras files to measure, or --read=FILE; got neither"
+            )
 
 
 BENCHMARK = Section(
@@ -67,7 +69,7 @@ BENCHMARK = Section(
         "threads": "thread counts to measure at, separated by commas; all for every core",
         "runs": "timed runs of each file at each thread count",
         "tool": "auto: LiteRT's own benchmark tool (benchmark_model or litert-benchmark) where it "
-        "is on PATH or beside this Python; none: this process",
+        "is on PATH or beside this Python, and no file is one of ONNX; none: this process",
         "read": "results to show too, separated by commas: JSON of this command or of "
         "litert-benchmark, or what benchmark_model printed on a phone",
         "output": "file to write the results to as JSON; none for no file",

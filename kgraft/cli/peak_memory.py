@@ -1,28 +1,55 @@
-"""A process of its own that runs one file in LiteRT, to say how much memory that takes."""
+"""A process of its own that runs one file, to say how much memory that takes."""
 
 import json
 import resource
 import sys
 
+_RUNS = 10
+
 
 def main() -> None:
-    """Runs the `.tflite` file of the command line ten times and prints JSON.
+    """Runs the `.tflite` or `.onnx` file of the command line ten times and prints JSON.
 
     `mb` is by how many MiB loading and running it raised the peak of this process, which has
     loaded the runtime and nothing else.
     """
+    path, threads = sys.argv[1], int(sys.argv[2])
+    before = (_run_onnx if path.endswith(".onnx") else _run_tflite)(path, threads)
+    print(json.dumps({"mb": _peak_mb() - before}))
+
+
+def _run_tflite(path: str, threads: int) -> float:
+    """Runs a file; returns what was in use before it was opened."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
-    path, threads = sys.argv[1], int(sys.argv[2])
     before = _start()
     interpreter = Interpreter(path, num_threads=threads)
     interpreter.allocate_tensors()
     for details in interpreter.get_input_details():
         interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
-    for _ in range(10):
+    for _ in range(_RUNS):
         interpreter.invoke()
-    print(json.dumps({"mb": _peak_mb() - before}))
+    return before
+
+
+def _run_onnx(path: str, threads: int) -> float:
+    """Runs a file; returns what was in use before it was opened."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    before = _start()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    # An open batch has a name in place of a number.
+    images = {
+        end.name: np.zeros([n if isinstance(n, int) else 1 for n in end.shape], np.float32)
+        for end in session.get_inputs()
+    }
+    for _ in range(_RUNS):
+        session.run(None, images)
+    return before
 
 
 def _start() -> float:

@@ -1,4 +1,4 @@
-"""Student to device: SavedModel and TFLite files, verified and timed in LiteRT."""
+"""Student to device: SavedModel, TFLite and ONNX files, verified and timed."""
 
 from kgraft.export.convert import float32_bytes
 from kgraft.export.device import microcontroller_notes, phone_commands
@@ -15,7 +15,7 @@ from kgraft.export.litert_tool import (
 )
 from kgraft.export.metadata import read_labels
 from kgraft.export.names import EXPORTS, FILE_NAMES, LABELS_NAME, TFLITE
-from kgraft.export.onnx_file import OnnxRunner
+from kgraft.export.onnx_file import OnnxRunner, is_onnx, open_session
 from kgraft.export.records import (
     Comparison,
     DeviceInput,
@@ -60,12 +60,14 @@ __all__ = [
     "float32_bytes",
     "from_json",
     "from_log",
+    "is_onnx",
     "keras_logits",
     "measure_latencies",
     "measure_latency",
     "measure_timings",
     "microcontroller_notes",
     "open_interpreter",
+    "open_session",
     "phone_commands",
     "read_labels",
     "short_name",

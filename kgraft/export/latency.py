@@ -1,12 +1,12 @@
-"""Milliseconds for one image in LiteRT, on the machine the run happens on."""
+"""Milliseconds for one image, on the machine the run happens on: in LiteRT, or in ONNX Runtime."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
+from kgraft.export.onnx_file import is_onnx, open_session
 from kgraft.export.records import Timing
 from kgraft.export.runner import open_interpreter, quantize
 
@@ -20,7 +20,7 @@ def measure_latency(
     """Measures the median time of one run at batch 1.
 
     Args:
-        model: path of a `.tflite` file, or the file itself.
+        model: path of a `.tflite` or `.onnx` file, or a `.tflite` file itself.
         threads: threads one run may use; the report's figures use one.
         runs: how many runs are timed, if they fit in the time.
         seconds: no further run starts after this long; at least one burst of runs is timed.
@@ -29,7 +29,7 @@ def measure_latency(
         Milliseconds.
 
     Raises:
-        KgraftError: LiteRT cannot run the file.
+        KgraftError: the file's runtime cannot run it.
     """
     return measure_latencies({"": model}, threads=threads, runs=runs, seconds=seconds)[""]
 
@@ -53,7 +53,7 @@ def measure_latencies(
         Name to median milliseconds, in the order given.
 
     Raises:
-        KgraftError: LiteRT cannot run one of the files.
+        KgraftError: a file's runtime cannot run it.
     """
     timings = measure_timings(models, threads=threads, runs=runs, seconds=seconds)
     return {name: timing.typical_ms for name, timing in timings.items()}
@@ -69,7 +69,7 @@ def measure_timings(
     """Measures several files in turns, so that a busy moment of the machine meets all of them.
 
     Args:
-        models: name to path of a `.tflite` file, or the file itself.
+        models: name to path of a `.tflite` or `.onnx` file, or a `.tflite` file itself.
         threads: threads one run may use.
         runs: how many runs of each file are timed, if they fit in the time.
         seconds: time per file after which no further round of runs starts.
@@ -78,15 +78,15 @@ def measure_timings(
         Name to times, in the order given.
 
     Raises:
-        KgraftError: LiteRT cannot run one of the files.
+        KgraftError: a file's runtime cannot run it.
     """
-    interpreters = {name: _ready(model, threads) for name, model in models.items()}
+    runners = {name: _ready(model, threads) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     end = time.perf_counter() + seconds * len(models)
     for _ in range(max(1, -(-runs // _BURST))):
-        for name, interpreter in interpreters.items():
+        for name, run in runners.items():
             # The first run of a burst finds the caches full of another model.
-            times[name] += _timed_runs(interpreter, _BURST + 1)[1:]
+            times[name] += _timed_runs(run, _BURST + 1)[1:]
         if time.perf_counter() > end:
             break
     return {name: _timing(taken, threads) for name, taken in times.items()}
@@ -103,20 +103,37 @@ def _timing(seconds: list[float], threads: int) -> Timing:
     )
 
 
-def _ready(model: str | Path | bytes, threads: int) -> Interpreter:
+def _ready(model: str | Path | bytes, threads: int) -> Callable[[], object]:
+    """Opens a file and returns one run of it, warm."""
+    run = _onnx_run(model, threads) if is_onnx(model) else _litert_run(model, threads)
+    _timed_runs(run, _WARM_UP)
+    return run
+
+
+def _litert_run(model: str | Path | bytes, threads: int) -> Callable[[], object]:
     interpreter = open_interpreter(model, threads=threads)
     details = interpreter.get_input_details()[0]
+    interpreter.set_tensor(details["index"], quantize(_noise(details["shape"]), details))
+    return interpreter.invoke
+
+
+def _onnx_run(path: str | Path, threads: int) -> Callable[[], object]:
+    session = open_session(path, threads=threads)
+    (end,) = session.get_inputs()
+    # An open batch has a name in place of a number.
+    image = np.float32(_noise([size if isinstance(size, int) else 1 for size in end.shape]))
+    return lambda: session.run(None, {end.name: image})
+
+
+def _noise(shape: Sequence[int]) -> np.ndarray:
     # Noise rather than zeros: denormal and all-zero values can run at another speed.
-    noise = np.random.default_rng(0).uniform(0, 1, details["shape"])
-    interpreter.set_tensor(details["index"], quantize(noise, details))
-    _timed_runs(interpreter, _WARM_UP)
-    return interpreter
+    return np.random.default_rng(0).uniform(0, 1, shape)
 
 
-def _timed_runs(interpreter: Interpreter, count: int) -> list[float]:
+def _timed_runs(run: Callable[[], object], count: int) -> list[float]:
     times = []
     for _ in range(count):
         start = time.perf_counter()
-        interpreter.invoke()
+        run()
         times.append(time.perf_counter() - start)
     return times

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
@@ -20,6 +20,7 @@ from kgraft.export.records import DeviceInput, Verification
 # Old enough for the runtimes of phones and browsers; all that a student needs is in it.
 _OPSET = 15
 _BATCH = "batch"
+_SUFFIX = ".onnx"
 _PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 
@@ -85,6 +86,38 @@ def _name_batch(proto: Any) -> None:
             size.dim_param = _BATCH
 
 
+def is_onnx(model: str | Path | bytes) -> TypeGuard[str | Path]:
+    """Whether a model is an ONNX file, by its name; contents are those of TFLite files."""
+    return not isinstance(model, bytes) and Path(model).suffix == _SUFFIX
+
+
+def open_session(path: str | Path, *, threads: int = 1) -> Any:
+    """Opens an ONNX file in ONNX Runtime, on the CPU.
+
+    Args:
+        path: path of the file.
+        threads: threads that one run may use.
+
+    Raises:
+        KgraftError: the extra is not installed.
+        KgraftError: there is no such file, or ONNX Runtime cannot run it.
+    """
+    if not Path(path).is_file():
+        raise KgraftError(f"no ONNX file at {path}")
+    check_onnx()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    try:
+        with quiet_stderr():
+            return onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+    except Exception as error:  # the runtime's error classes are not public
+        raise KgraftError(f"ONNX Runtime cannot run {path}: {_line(error)}") from error
+
+
 class OnnxRunner:
     """An ONNX file as a function from images to logits, in ONNX Runtime.
 
@@ -103,23 +136,9 @@ class OnnxRunner:
             threads: how many images run side by side.
 
         Raises:
-            KgraftError: the extra is not installed.
-            KgraftError: there is no such file, or ONNX Runtime cannot run it.
+            KgraftError: as for `open_session`.
         """
-        check_onnx()
-        import onnxruntime
-
-        if not Path(path).is_file():
-            raise KgraftError(f"no ONNX file at {path}")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        try:
-            with quiet_stderr():
-                self._session = onnxruntime.InferenceSession(
-                    str(path), options, providers=["CPUExecutionProvider"]
-                )
-        except Exception as error:  # the runtime's error classes are not public
-            raise KgraftError(f"ONNX Runtime cannot run {path}: {_line(error)}") from error
+        self._session = open_session(path)
         self._threads = max(1, threads)
         shapes = [end.shape for end in (*self._session.get_inputs(), *self._session.get_outputs())]
         self.static = all(isinstance(size, int) for shape in shapes for size in shape[1:])

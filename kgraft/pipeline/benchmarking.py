@@ -16,8 +16,10 @@ from kgraft.export import (
     check_resolution,
     find_tool,
     float32_bytes,
+    is_onnx,
     measure_timings,
     open_interpreter,
+    open_session,
     time_by_tool,
 )
 from kgraft.graph import as_model, logits_graph, trace_model
@@ -25,16 +27,16 @@ from kgraft.pipeline.stopwatch import tell
 from kgraft.report import BenchmarkRow
 from kgraft.zoo import load_teacher
 
-IN_PROCESS = "LiteRT in process"
+IN_PROCESS = "this process"
 
 
 def open_files(
     paths: Sequence[str], *, teacher: str | None, scratch: pathlib.Path
 ) -> dict[str, pathlib.Path]:
-    """Finds the `.tflite` files to measure; Keras models become float32 ones.
+    """Finds the files to measure; Keras models become float32 `.tflite` files.
 
     Args:
-        paths: `.tflite` or `.keras` files.
+        paths: `.tflite`, `.onnx` or `.keras` files.
         teacher: a teacher as kgraft-distill takes it, measured first; None for none.
         scratch: folder for what is converted.
 
@@ -42,7 +44,8 @@ def open_files(
         Name to path, in the order to measure.
 
     Raises:
-        KgraftError: a file is missing, is of another kind, does not run, or shares its name.
+        KgraftError: a file is missing, is of another kind, does not run, or shares its name; for an
+            ONNX file the extra is not installed.
     """
     found: dict[str, pathlib.Path] = {}
     if teacher is not None:
@@ -51,9 +54,9 @@ def open_files(
         path = pathlib.Path(given)
         if path.suffix == ".keras":
             path = _converted(given, path.stem, scratch)
-        elif path.suffix != ".tflite":
-            raise KgraftError(f"expected .tflite or .keras files; got {given}")
-        open_interpreter(path)
+        elif not (is_onnx(path) or path.suffix == ".tflite"):
+            raise KgraftError(f"expected .tflite, .onnx or .keras files; got {given}")
+        open_session(path) if is_onnx(path) else open_interpreter(path)
         # Files of several runs have one name; what was given tells them apart.
         name = path.name if path.name not in found else given
         if name in found:
@@ -68,18 +71,20 @@ def measure(
     """Measures latency, memory and bytes of files, one after another in turns.
 
     Args:
-        files: name to path of a `.tflite` file.
+        files: name to path of a `.tflite` or `.onnx` file.
         threads: thread counts.
         runs: how many runs of each file are timed at each count.
-        own_tool: whether LiteRT's own benchmark tool measures, where there is one.
+        own_tool: whether LiteRT's own benchmark tool measures, where there is one and no file is
+            one of ONNX.
 
     Returns:
         One row a file.
 
     Raises:
-        KgraftError: LiteRT cannot run a file.
+        KgraftError: a file's runtime cannot run it.
     """
-    tool = find_tool() if own_tool else None
+    # All by one means: figures of two are not to be compared.
+    tool = find_tool() if own_tool and not any(map(is_onnx, files.values())) else None
     times: dict[int, dict[str, Timing]] = {}
     measured_by = IN_PROCESS if tool is None else tool.name
     for count in threads:
@@ -90,7 +95,6 @@ def measure(
                 check_resolution(tool, times[count])
                 continue
             except KgraftError as error:
-                # All by one means: figures of two are not to be compared.
                 tell(f"{error}; measuring all in process instead")
                 return measure(files, threads=threads, runs=runs, own_tool=False)
         times[count] = measure_timings(files, threads=count, runs=runs, seconds=float(runs))
@@ -110,7 +114,7 @@ def peak_memory(path: pathlib.Path, *, threads: int) -> float:
     """Measures by how many MiB loading and running a file raises the memory in use.
 
     Args:
-        path: a `.tflite` file.
+        path: a `.tflite` or `.onnx` file.
         threads: threads one run may use.
 
     Raises:

@@ -125,7 +125,7 @@ def report_batches(
 def measure_files(
     models: Mapping[str, keras.Model], usable: Sequence[ExportedFile], skipped: list[Skipped]
 ) -> tuple[dict[str, int], dict[str, float]]:
-    """Measures bytes and milliseconds, all in LiteRT.
+    """Measures bytes and milliseconds, each file's in its own runtime.
 
     Args:
         models: `teacher` and `student`, measured as float32 TFLite files of their own.
@@ -144,7 +144,8 @@ def measure_files(
             sizes[name] = len(data)
         except KgraftError as error:
             skipped.append(Skipped(f"bytes and milliseconds of the {name}", str(error)))
-    contents |= {f.name: f.path for f in usable if pathlib.Path(f.path).suffix == ".tflite"}
+    # A SavedModel is a folder, for servers.
+    contents |= {f.name: f.path for f in usable if pathlib.Path(f.path).is_file()}
     try:
         return sizes, measure_latencies(contents)
     except KgraftError as error:

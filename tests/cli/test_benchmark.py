@@ -21,7 +21,7 @@ def called(monkeypatch, capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "expected .tflite files to measure, or --read=FILE; got neither"),
+        ((), "expected .tflite, .onnx or .keras files to measure, or --read=FILE; got neither"),
         (("a.tflite", "--threads=0"), "--threads must be whole numbers above 0 or all, separated"),
         (("a.tflite", "--threads=1,x"), "--threads must be whole numbers above 0 or all, separ"),
         (("a.tflite", "--runs=0"), "--runs must be at least 1; got 0"),

@@ -4,17 +4,30 @@ import pytest
 
 from kgraft.errors import KgraftError
 from kgraft.export import (
+    DeviceInput,
     float32_bytes,
     latency,
     measure_latencies,
     measure_latency,
     measure_timings,
 )
+from kgraft.export.onnx_file import onnx_bytes
+
+from .conftest import SHAPE
 
 
 def test_milliseconds_of_a_file(student, tmp_path):
     path = tmp_path / "student.tflite"
     path.write_bytes(float32_bytes(student))
+    assert 0 < measure_latency(path, runs=5) < 1000
+
+
+@pytest.mark.parametrize("dynamic_batch", [False, True])
+def test_milliseconds_of_an_onnx_file(student, tmp_path, dynamic_batch):
+    for name in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(name)
+    path = tmp_path / "student.onnx"
+    path.write_bytes(onnx_bytes(student, SHAPE, DeviceInput(dynamic_batch=dynamic_batch)))
     assert 0 < measure_latency(path, runs=5) < 1000
 
 

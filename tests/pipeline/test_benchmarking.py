@@ -5,6 +5,7 @@ import pytest
 
 from kgraft.errors import KgraftError
 from kgraft.export import float32_bytes, litert_tool
+from kgraft.export.onnx_file import onnx_bytes
 from kgraft.pipeline import benchmarking
 from kgraft.pipeline.benchmarking import measure, open_files, peak_memory, thread_counts
 
@@ -48,9 +49,10 @@ def test_models_of_one_name_do_not_overwrite_each_other(files, tmp_path):
     ("name", "message"),
     [
         ("no.tflite", "no TFLite file at"),
-        ("net.h5", r"expected \.tflite or \.keras files; got .*net\.h5"),
+        ("net.h5", r"expected \.tflite, \.onnx or \.keras files; got .*net\.h5"),
         ("spoilt.tflite", "is not a TFLite file"),
         ("no.keras", "no.keras"),
+        ("no.onnx", "no ONNX file at"),
     ],
 )
 def test_files_that_cannot_be_measured(files, tmp_path, name, message):
@@ -111,6 +113,30 @@ def test_a_larger_file_takes_more_memory(tmp_path):
 def test_the_memory_of_no_file(tmp_path):
     with pytest.raises(KgraftError, match=r"measuring the memory of .* failed: ValueError"):
         peak_memory(tmp_path / "no.tflite", threads=1)
+
+
+def test_onnx_files_are_measured_in_turns_with_the_others(files, tmp_path):
+    for name in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(name)
+    (files / "net.onnx").write_bytes(onnx_bytes(model(64), (8, 8, 1)))
+    given = [str(files / name) for name in ("a.tflite", "net.onnx")]
+    found = open_files(given, teacher=None, scratch=tmp_path)
+    rows = measure(found, threads=(1, 2), runs=5, own_tool=True)
+    assert [row.name for row in rows] == ["a.tflite", "net.onnx"]
+    # LiteRT's tool does not know ONNX, and figures of two tools are not to be compared.
+    assert {row.measured_by for row in rows} == {benchmarking.IN_PROCESS}
+    onnx = rows[1]
+    assert onnx.bytes == (files / "net.onnx").stat().st_size
+    assert [(timing.threads, timing.runs) for timing in onnx.timings] == [(1, 5), (2, 5)]
+    assert all(0 < timing.median_ms < 1000 for timing in onnx.timings)
+    assert 0 < onnx.peak_memory_mb < 500
+
+
+def test_an_onnx_file_that_is_none(files, tmp_path):
+    pytest.importorskip("onnxruntime")
+    (files / "spoilt.onnx").write_bytes(b"nothing")
+    with pytest.raises(KgraftError, match=r"ONNX Runtime cannot run .*spoilt\.onnx"):
+        open_files([str(files / "spoilt.onnx")], teacher=None, scratch=tmp_path)
 
 
 def test_thread_counts():

@@ -77,7 +77,8 @@ def test_an_onnx_file_is_verified_and_tested_like_the_others(workdir, capsys):
         pytest.importorskip(name)
     report, folder = again(workdir, ("onnx",), min_agreement=0.99)
     student, file = report.models
-    assert (file.name, file.agreement, file.latency_ms) == ("student.onnx", 1.0, None)
+    assert (file.name, file.agreement) == ("student.onnx", 1.0)
+    assert 0 < file.latency_ms < 1000
     assert file.accuracy == student.accuracy
     assert file.bytes == (folder / "student.onnx").stat().st_size
     (check,) = report.verification
