@@ -9,12 +9,13 @@ from kgraft.errors import KgraftError
 TECHNIQUES = ("prune", "cluster", "quantize")
 NOTHING = "none"
 SPARSITY_SCHEDULES = ("polynomial", "constant")
+SPARSITY_ALLOCATIONS = ("lamp", "uniform")
 SPARSITY_PATTERNS = ("unstructured", "2:4", "block")
 # The formats that only a compressed student has, and the technique they need.
 COMPRESSED_FORMATS = {"sparse": "prune", "int8_qat": "quantize"}
 
 _FIELDS = {
-    "prune": ("sparsity", "sparsity_schedule", "sparsity_pattern"),
+    "prune": ("sparsity", "sparsity_allocation", "sparsity_schedule", "sparsity_pattern"),
     "cluster": ("clusters",),
     "quantize": (),
 }
@@ -27,7 +28,10 @@ class CompressConfig:
     Attributes:
         compress: `none`, or any of `prune`, `cluster` and `quantize` joined by `+`; they are done
             in this order, and the later ones keep what the earlier ones made.
-        sparsity: share of each kernel that becomes zero.
+        sparsity: share of the kernels' weights that becomes zero.
+        sparsity_allocation: how unstructured sparsity is shared out among kernels: `lamp` (the most
+            where it is missed least, by layer-adaptive magnitude) or `uniform` (the same share of
+            each).
         sparsity_schedule: `polynomial` (more and more over the first half of the steps) or
             `constant` (all at once).
         sparsity_pattern: which weights: `unstructured`, `2:4` (two of four neighbours along the
@@ -39,6 +43,7 @@ class CompressConfig:
 
     compress: str = NOTHING
     sparsity: float = 0.5
+    sparsity_allocation: str = "lamp"
     sparsity_schedule: str = "polynomial"
     sparsity_pattern: str = "unstructured"
     clusters: int = 16
@@ -47,6 +52,7 @@ class CompressConfig:
 
     def __post_init__(self) -> None:
         self._check_compress()
+        one_of("sparsity_allocation", self.sparsity_allocation, SPARSITY_ALLOCATIONS)
         one_of("sparsity_schedule", self.sparsity_schedule, SPARSITY_SCHEDULES)
         one_of("sparsity_pattern", self.sparsity_pattern, SPARSITY_PATTERNS)
         if not 0 < self.sparsity < 1:

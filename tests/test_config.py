@@ -65,6 +65,7 @@ def test_images_take_the_place_of_the_default_shots():
             "--sparsity_pattern=2:4 is a sparsity of 0.5; got --sparsity=0.6",
         ),
         ({**NEEDED, "sparsity_pattern": "4:8"}, "--sparsity_pattern must be one of unstructured"),
+        ({**NEEDED, "sparsity_allocation": "erk"}, "--sparsity_allocation must be one of lamp, u"),
         ({**NEEDED, "sparsity_schedule": "linear"}, "--sparsity_schedule must be one of polynom"),
         ({**NEEDED, "clusters": 2}, "--clusters must be at least 3; got 2"),
         ({**NEEDED, "compress_steps": 1}, "--compress_steps must be at least 2; got 1"),

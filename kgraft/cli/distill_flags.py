@@ -121,7 +121,9 @@ COMPRESSION = Section(
     {
         "compress": "none, or prune, cluster, quantize, or several joined by + such as "
         "prune+quantize: the fused student is trained on by the same teacher and views",
-        "sparsity": "share of each kernel that pruning turns to zero",
+        "sparsity": "share of the kernels' weights that pruning turns to zero",
+        "sparsity_allocation": f"{_either(compress_config.SPARSITY_ALLOCATIONS)}: unstructured "
+        "pruning takes most where it is missed least, or the same share of each kernel",
         "sparsity_schedule": f"{_either(compress_config.SPARSITY_SCHEDULES)}: more and more over "
         "the first half of the steps, or all at once",
         "sparsity_pattern": f"which weights: {_either(compress_config.SPARSITY_PATTERNS)}; block "

@@ -1,9 +1,11 @@
 """Magnitude pruning: the smallest weights of each kernel become zero and stay so."""
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
 
+from kgraft.compress.allocation import lamp_sparsities
 from kgraft.compress.legacy import load_tf_keras, load_tfmot
 from kgraft.compress.training import Left, Wrapped
 from kgraft.compress_config import CompressConfig
@@ -40,7 +42,7 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
 
     Args:
         plain: a Keras 2 model, used up.
-        config: sparsity, schedule, pattern and steps.
+        config: sparsity, how it is shared out, schedule, pattern and steps.
         done: techniques that went before; none does.
 
     Returns:
@@ -49,8 +51,9 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     tfmot, library = load_tfmot(), load_tf_keras()
     left = pruning_left(plain, config)
     names = {layer.name for layer in left}
-    schedule, settled = _schedule(config, tfmot.sparsity.keras)
-    settings: dict[str, Any] = {"pruning_schedule": schedule}
+    shares = _shares(plain, config, names)
+    settled = 1 if _at_once(config) else _rise(config)[1]
+    settings: dict[str, Any] = {}
     if config.sparsity_pattern == "2:4":
         settings["sparsity_m_by_n"] = (2, 4)
         settled = 1
@@ -60,7 +63,10 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     def wrap(layer: Any) -> Any:
         if type(layer).__name__ not in _KERNELS or layer.name in names:
             return layer
-        return tfmot.sparsity.keras.prune_low_magnitude(layer, **settings)
+        schedule = _schedule(config, shares[layer.name], tfmot.sparsity.keras)
+        return tfmot.sparsity.keras.prune_low_magnitude(
+            layer, pruning_schedule=schedule, **settings
+        )
 
     model = library.models.clone_model(plain, clone_function=wrap)
     pruned = [layer for layer in model.layers if hasattr(layer, "pruning_obj")]
@@ -123,20 +129,37 @@ def kernel_size(layer: Any) -> int:
     return max(int(np.prod(weight.shape)) for weight in layer.weights)
 
 
-def _schedule(config: CompressConfig, library: Any) -> tuple[Any, int]:
-    """The schedule, and after how many updates the sparsity asked for is reached."""
-    steps = config.compress_steps
-    every = max(1, steps // _MASKS)
+def _shares(plain: Any, config: CompressConfig, left: Set[str]) -> dict[str, float]:
+    """The share of each kernel that goes, by the layer's name."""
+    kernels = {
+        layer.name: np.asarray(getattr(layer, _KERNELS[type(layer).__name__]))
+        for layer in kernel_layers(plain)
+        if type(layer).__name__ in _KERNELS and layer.name not in left
+    }
+    if config.sparsity_allocation == "uniform" or config.sparsity_pattern != "unstructured":
+        return dict.fromkeys(kernels, config.sparsity)
+    return lamp_sparsities(kernels, config.sparsity) if kernels else {}
+
+
+def _at_once(config: CompressConfig) -> bool:
+    return config.sparsity_schedule == "constant" or config.compress_steps < 4
+
+
+def _rise(config: CompressConfig) -> tuple[int, int]:
+    """Updates between two masks, and after how many the sparsity asked for is reached."""
+    every = max(1, config.compress_steps // _MASKS)
     # Updates count from 1; the last mask is made a whole number of times later.
-    rises = max(1, steps // 2 // every)
-    if config.sparsity_schedule == "constant" or steps < 4:
-        return library.ConstantSparsity(config.sparsity, begin_step=1, frequency=every), 1
-    end = 1 + rises * every
-    schedule = library.PolynomialDecay(
+    return every, 1 + max(1, config.compress_steps // 2 // every) * every
+
+
+def _schedule(config: CompressConfig, sparsity: float, library: Any) -> Any:
+    every, end = _rise(config)
+    if _at_once(config):
+        return library.ConstantSparsity(sparsity, begin_step=1, frequency=every)
+    return library.PolynomialDecay(
         initial_sparsity=0.0,
-        final_sparsity=config.sparsity,
+        final_sparsity=sparsity,
         begin_step=1,
         end_step=end,
         frequency=every,
     )
-    return schedule, end

@@ -33,7 +33,7 @@ def assert_same_weights(one, other):
 
 @pytest.fixture(scope="module")
 def pruned(stage):
-    return stage.run("prune")
+    return stage.run("prune", sparsity_allocation="uniform")
 
 
 def test_half_of_each_kernel_is_zero(pruned):
@@ -41,6 +41,16 @@ def test_half_of_each_kernel_is_zero(pruned):
         assert abs(np.sum(kernel == 0) - kernel.size / 2) <= 1
     assert isinstance(pruned.model, keras.Model) and pruned.quantized is None
     assert np.asarray(pruned.model.get_layer("depthwise").kernel).all()
+
+
+def test_half_of_all_kernels_is_zero_where_it_is_missed_least(stage, pruned):
+    made = stage.run("prune")
+    found = {name: np.mean(kernel == 0) for name, kernel in kernels(made.model).items()}
+    total = sum(np.sum(kernel == 0) for kernel in kernels(made.model).values())
+    assert total == pytest.approx(sum(k.size for k in kernels(made.model).values()) / 2, abs=4)
+    # The widest kernel has the most to spare.
+    assert max(found, key=found.get) == "conv3" and min(found.values()) < 0.4
+    assert made.outcomes[0].sparsity == pytest.approx(0.5, abs=0.01)
 
 
 def test_what_is_told_of_pruning(pruned):
@@ -89,7 +99,8 @@ def test_few_weights_are_not_clustered(stage):
 
 def test_weights_that_pruning_leaves_are_counted(stage):
     # conv2 has 64 weights, of which 32 stay.
-    made = stage.run("prune+cluster", clusters=40, compress_steps=2)
+    uniform = {"sparsity_allocation": "uniform"}
+    made = stage.run("prune+cluster", clusters=40, compress_steps=2, **uniform)
     left = {layer.name: layer.why for layer in made.outcomes[1].left}
     assert left["conv2"] == "pruning leaves its kernel fewer than --clusters=40 weights"
     assert np.sum(kernels(made.model)["conv2"] == 0) == 32
@@ -98,7 +109,7 @@ def test_weights_that_pruning_leaves_are_counted(stage):
 
 
 def test_training_makes_a_pruned_student_better(stage, pruned):
-    untrained = stage.run("prune", compress_rate=1e-9)
+    untrained = stage.run("prune", sparsity_allocation="uniform", compress_rate=1e-9)
     assert pruned.results[0].heldout_loss_end < untrained.results[0].heldout_loss_end
 
 
@@ -257,7 +268,9 @@ def channels(model):
 @pytest.fixture(scope="module")
 def clustered(stage, tmp_path_factory):
     folder, technique = tmp_path_factory.mktemp("clustered"), "prune+cluster+quantize"
-    return technique, stage.run(technique, checkpoints=Checkpoints(folder, {})), folder
+    checkpoints = Checkpoints(folder, {})
+    made = stage.run(technique, sparsity_allocation="uniform", checkpoints=checkpoints)
+    return technique, made, folder
 
 
 def test_quantising_keeps_zeros_and_clusters(clustered):
@@ -273,7 +286,8 @@ def test_quantising_keeps_zeros_and_clusters(clustered):
 
 def test_a_quantised_student_is_put_together_again(stage, clustered):
     technique, made, folder = clustered
-    config = CompressConfig(technique, clusters=6, compress_steps=12, compress_rate=3e-3)
+    settings = {"clusters": 6, "compress_steps": 12, "compress_rate": 3e-3}
+    config = CompressConfig(technique, sparsity_allocation="uniform", **settings)
     arrays = Checkpoints(folder, {}).arrays(stages.checkpoint_names(config)[-1])
     again = restore_quantized(made.model, config, arrays)
     assert_same_weights(again.floats, made.quantized.floats)
