@@ -11,7 +11,7 @@ def lamp_sparsities(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[
     A weight's score is its square over the sum of the squares of those in its kernel that are no
     smaller: how much of what is left of the kernel would go with it. The weights of the lowest
     scores over all kernels go. Wide kernels are thinned most, small ones keep what they have, and
-    the largest weight of each stays.
+    the largest weight of each stays whatever is asked for.
 
     Source: Lee et al., "Layer-adaptive sparsity for the magnitude-based pruning", ICLR 2021.
 
@@ -20,14 +20,14 @@ def lamp_sparsities(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[
         sparsity: share of all weights together that goes, 0..1.
 
     Returns:
-        The share of each kernel that goes, 0..1, by name.
+        The share of each kernel that goes, at least 0 and less than 1, by name.
     """
     scores = [_scores(kernel) for kernel in kernels.values()]
     sizes = [score.size for score in scores]
     owners = np.repeat(np.arange(len(sizes)), sizes)
     gone = np.argsort(np.concatenate(scores), kind="stable")[: round(sparsity * len(owners))]
-    counts = np.bincount(owners[gone], minlength=len(sizes))
-    return {name: float(counts[n] / sizes[n]) for n, name in enumerate(kernels)}
+    counts = np.minimum(np.bincount(owners[gone], minlength=len(sizes)), np.subtract(sizes, 1))
+    return dict(zip(kernels, (counts / sizes).tolist(), strict=True))
 
 
 def _scores(kernel: np.ndarray) -> np.ndarray:

@@ -116,8 +116,9 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
     if "prune" in config.techniques:
         left = pruning_left(plain, config)
         pruned = kernels.keys() - {layer.name for layer in left}
-        # What will be zero when clustering comes.
-        zeros = {name: round(config.sparsity * kernels[name]) for name in pruned}
+        # What will be zero when clustering comes; otherwise allocated, it depends on the weights.
+        if config.sparsity_allocation == "uniform":
+            zeros = {name: round(config.sparsity * kernels[name]) for name in pruned}
         _check_some(pruned, left, f"--compress=prune, --sparsity_pattern={config.sparsity_pattern}")
     if "cluster" in config.techniques:
         left = clustering_left(plain, config, zeros)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kgraft.errors import KgraftError
 from kgraft.export.onnx_file import is_onnx, open_session
 from kgraft.export.records import Timing
 from kgraft.export.runner import open_interpreter, quantize
@@ -119,10 +120,19 @@ def _litert_run(model: str | Path | bytes, threads: int) -> Callable[[], object]
 
 def _onnx_run(path: str | Path, threads: int) -> Callable[[], object]:
     session = open_session(path, threads=threads)
-    (end,) = session.get_inputs()
+    ends = session.get_inputs()
+    if [end.type for end in ends] != ["tensor(float)"]:
+        takes = ", ".join(end.type for end in ends) or "nothing"
+        raise KgraftError(f"{path} must take one tensor(float), an image; it takes {takes}")
     # An open batch has a name in place of a number.
-    image = np.float32(_noise([size if isinstance(size, int) else 1 for size in end.shape]))
-    return lambda: session.run(None, {end.name: image})
+    shape = [size if isinstance(size, int) else 1 for size in ends[0].shape]
+    image = {ends[0].name: np.float32(_noise(shape))}
+    try:
+        session.run(None, image)
+    except Exception as error:  # the runtime's error classes are not public
+        reason = " ".join(str(error).split())
+        raise KgraftError(f"{path} does not run on an image {shape}: {reason}") from error
+    return lambda: session.run(None, image)
 
 
 def _noise(shape: Sequence[int]) -> np.ndarray:

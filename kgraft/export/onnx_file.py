@@ -99,16 +99,21 @@ def open_session(path: str | Path, *, threads: int = 1) -> Any:
         threads: threads that one run may use.
 
     Raises:
-        KgraftError: the extra is not installed.
+        KgraftError: onnxruntime is not installed.
         KgraftError: there is no such file, or ONNX Runtime cannot run it.
     """
     if not Path(path).is_file():
         raise KgraftError(f"no ONNX file at {path}")
-    check_onnx()
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise KgraftError(
+            f"{path} needs onnxruntime, which is not installed: pip install onnxruntime"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Idle threads that spin on would take their cores from whatever runs next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         with quiet_stderr():
             return onnxruntime.InferenceSession(

@@ -27,7 +27,7 @@ from kgraft.pipeline.stopwatch import tell
 from kgraft.report import BenchmarkRow
 from kgraft.zoo import load_teacher
 
-IN_PROCESS = "this process"
+IN_PROCESS = "in process"
 
 
 def open_files(

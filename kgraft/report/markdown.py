@@ -37,7 +37,8 @@ def _models(report: RunReport) -> str:
     headings, *cells = table_cells(report.models)
     notes = [
         "Size and latency of teacher and student are those of a float32 TFLite file; latency is "
-        "the median of one image in LiteRT on one thread of the machine the run was made on."
+        "the median of one image on one thread of the machine the run was made on, in LiteRT (of "
+        "an ONNX file in ONNX Runtime)."
     ]
     if report.evaluation:
         notes.insert(0, f"Accuracy and agreement: {report.evaluation}.")

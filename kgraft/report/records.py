@@ -22,7 +22,8 @@ class ModelRow:
         parameters: weights, those of the BatchNorms' statistics not counted.
         macs: multiply-adds for one image.
         bytes: size on disk; of teacher and student, as a float32 TFLite file.
-        latency_ms: median milliseconds for one image in LiteRT on one thread.
+        latency_ms: median milliseconds for one image on one thread, in LiteRT or, of an ONNX file,
+            in ONNX Runtime.
         accuracy_among: where the test set has fewer classes than the model logits, the accuracy
             when only the logits of those classes count, 0..1.
         gzip_bytes: size of the file when gzip has compressed it.

@@ -66,7 +66,11 @@ def convolutions(filters):
             "--clusters=64 would leave every kernel .*: clustering is .*; its kernel has no more",
         ),
         (
-            {"compress": "prune+cluster", "clusters": 10},
+            {
+                "compress": "prune+cluster",
+                "sparsity_allocation": "uniform",
+                "clusters": 10,
+            },
             "--clusters=10 would leave every kernel .*: .*; pruning leaves its kernel fewer than",
         ),
     ],

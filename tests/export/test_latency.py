@@ -31,6 +31,18 @@ def test_milliseconds_of_an_onnx_file(student, tmp_path, dynamic_batch):
     assert 0 < measure_latency(path, runs=5) < 1000
 
 
+def test_an_onnx_file_that_does_not_take_one_image(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make, path = onnx.helper, tmp_path / "add.onnx"
+    ends = [make.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "abc"]
+    graph = make.make_graph([make.make_node("Add", ["a", "b"], ["c"])], "g", ends[:2], ends[2:])
+    opset = [make.make_opsetid("", 15)]
+    onnx.save(make.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+    with pytest.raises(KgraftError, match=r"must take one tensor\(float\), an image; it takes te"):
+        measure_latency(path)
+
+
 def test_files_keep_their_names_and_order(student, norm_student):
     models = {"b": float32_bytes(student), "a": float32_bytes(norm_student)}
     assert list(measure_latencies(models, runs=5)) == ["b", "a"]

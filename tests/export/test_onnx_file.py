@@ -122,3 +122,11 @@ def test_a_missing_package_is_named_with_its_extra(student, tmp_path, monkeypatc
     assert not (tmp_path / "a").exists()
     with pytest.raises(KgraftError, match=message):
         onnx_bytes(student, SHAPE)
+
+
+def test_running_a_file_needs_the_runtime_alone(exported, images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    assert OnnxRunner(exported.path)(images).shape == (24, 5)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(KgraftError, match=r"student\.onnx needs onnxruntime, which is not install"):
+        OnnxRunner(exported.path)
