@@ -90,7 +90,8 @@ class TrainConfig:
     Attributes:
         loss: `normalized_mse` (the paper's), `mse` or `kl`, all on logits.
         temperature: softmax temperature of `kl`.
-        feature_weight: weight of the feature term at the span's cuts and its exit; 0 for none.
+        feature_weight: weight of the feature term, at the span's cuts and its exit, in compression
+            at the cuts of the fused student; 0 for none.
         steps: updates of each stage-one and stage-two phase, or of every phase; 0 trains nothing.
         batch: views per update, over all replicas.
         block_rate, adapter_rate: stage-one rates; the first may be one for each replaced block.

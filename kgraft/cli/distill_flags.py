@@ -89,7 +89,8 @@ TRAINING = Section(
     {
         "loss": f"distance of student and teacher logits: {_either(config.LOSSES)}",
         "temperature": "softmax temperature of --loss=kl",
-        "feature_weight": "weight of the feature term, at a span's cuts and its exit; 0 for none",
+        "feature_weight": "weight of the feature term, at a span's cuts and its exit (in "
+        "compression, where layers read); 0 for none",
         "steps": "updates of each phase; two numbers for stage one and stage two, more for every "
         "phase its own; 0 trains nothing",
         "batch": "views per update, over all replicas",

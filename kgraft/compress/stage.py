@@ -10,6 +10,7 @@ import numpy as np
 from kgraft.compress.bridge import to_keras, to_tf_keras
 from kgraft.compress.clustering import clustering_left, wrap_clustering
 from kgraft.compress.emulation import check_quantizable
+from kgraft.compress.features import Features
 from kgraft.compress.pruning import kernel_layers, kernel_size, pruning_left, wrap_pruning
 from kgraft.compress.quantizing import QuantizedStudent, wrap_quantizing
 from kgraft.compress.training import Left, Wrapped, train_wrapped
@@ -156,7 +157,7 @@ def compress(
     Args:
         model: the fused student; it does not change.
         config: the techniques.
-        train: loss, batch, optimiser and the rule which weights are kept.
+        train: losses, batch, optimiser and the rule which weights are kept.
         bank: the training views.
         heldout: views that are measured and never trained on.
         blocks: how many blocks the teacher has.
@@ -170,7 +171,7 @@ def compress(
     Raises:
         KgraftError: a layer cannot be compressed, or training diverged.
     """
-    plain = to_tf_keras(model) if config.techniques else None
+    student, plain = model, to_tf_keras(model) if config.techniques else None
     norms = _hold_norms(plain) if plain is not None else ()
     quantized, results, outcomes = None, [], []
     names = checkpoint_names(config)
@@ -187,6 +188,7 @@ def compress(
                 bank=bank,
                 heldout=heldout,
                 loss=make_loss(train.loss, temperature=train.temperature),
+                features=Features.of(student, wrapped.model, train.feature_weight),
                 seed=seed,
                 select=train.select,
                 on_progress=on_progress,

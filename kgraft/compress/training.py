@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kgraft.compress.features import Features, with_outputs
 from kgraft.compress.legacy import load_tf_keras
 from kgraft.data.preprocess import preprocess
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.batches import Batches
 from kgraft.grafting.evaluate import agreement, batched_logits
 from kgraft.grafting.loop import Pace, PhaseLoop
-from kgraft.grafting.losses import Loss
+from kgraft.grafting.losses import Loss, feature_mse
 from kgraft.grafting.progress import OnProgress
 from kgraft.grafting.schedule import Phase
 from kgraft.grafting.step import ADAM_EPSILON, SGD_MOMENTUM, rate_at
@@ -88,6 +89,7 @@ def train_wrapped(
     heldout: ViewBank,
     loss: Loss,
     seed: int,
+    features: Features | None = None,
     select: str = "heldout",
     on_progress: OnProgress | None = None,
 ) -> PhaseResult:
@@ -100,6 +102,8 @@ def train_wrapped(
         heldout: views that are measured and never trained on.
         loss: loss on logits, `[batch, classes]` twice to `[batch]`.
         seed: seed of the training order.
+        features: activations that are held to those of the student before; None for none. Held-out
+            losses are of logits alone.
         select: `heldout` keeps the weights of the lowest held-out loss out of the measurements
             from `wrapped.settled` updates on, `last` those of the last step.
         on_progress: called about once a second and at every measurement.
@@ -115,7 +119,7 @@ def train_wrapped(
     losses: list[float] = []
     loop = PhaseLoop(
         phase,
-        trainer=_Updates(wrapped, phase, bank, loss),
+        trainer=_Updates(wrapped, phase, bank, loss, features),
         meter=_Measures(wrapped.model, heldout, loss),
         variables=wrapped.state,
         pace=Pace(),
@@ -137,17 +141,25 @@ class _Updates:
 
     trains = True
 
-    def __init__(self, wrapped: Wrapped, phase: Phase, bank: ViewBank, loss: Loss) -> None:
+    def __init__(
+        self,
+        wrapped: Wrapped,
+        phase: Phase,
+        bank: ViewBank,
+        loss: Loss,
+        features: Features | None,
+    ) -> None:
         self._bank = bank
         self._rates = [rate_at(phase, phase.block_rate, step) for step in range(phase.steps)]
         self._done = 0
         variables, optimizer = wrapped.trainable, _make_optimizer(phase.optimizer)
         optimizer.build(variables)
+        objective = _objective(wrapped.model, loss, features)
 
         def update(views: tf.Tensor, target: tf.Tensor, weights: tf.Tensor, rate: Any) -> tf.Tensor:
+            images = preprocess(views, bank.preprocess)
             with tf.GradientTape() as tape:
-                logits = wrapped.model(preprocess(views, bank.preprocess), training=True)
-                value = tf.reduce_sum(weights * loss(logits, target))
+                value = tf.reduce_sum(weights * objective(images, target))
             gradients = tape.gradient(value, variables)
             # What a wrapper computes anew before each use has no gradient.
             pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
@@ -166,6 +178,23 @@ class _Updates:
             losses.append(self._update(views, target, weights, rate))
             self._done += 1
         return np.array([value.numpy() for value in losses], np.float32)
+
+
+def _objective(model: Any, loss: Loss, features: Features | None) -> Loss:
+    """The loss of each example, of images and the teacher's logits, in a training call."""
+    if features is None:
+        return lambda images, target: loss(model(images, training=True), target)
+    told = with_outputs(model, features.names)
+
+    def losses(images: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        *wanted, _ = features.reference(images, training=False)
+        *made, logits = told(images, training=True)
+        terms = [
+            feature_mse(*pair) for pair in zip(made, map(tf.stop_gradient, wanted), strict=True)
+        ]
+        return loss(logits, target) + features.weight * tf.add_n(terms) / len(terms)
+
+    return losses
 
 
 def _make_optimizer(name: str) -> Any:

@@ -41,7 +41,7 @@ class Stage:
     def run(self, technique: str, **changes) -> Compressed:
         """Compresses the student."""
         given = {"checkpoints": changes.pop("checkpoints", None)}
-        train = {k: changes.pop(k) for k in ("select", "loss") if k in changes}
+        train = {k: changes.pop(k) for k in ("select", "loss", "feature_weight") if k in changes}
         steps = {"compress_steps": 12, "compress_rate": 3e-3, "clusters": 6}
         return compress(
             self.student,

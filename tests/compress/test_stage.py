@@ -269,7 +269,8 @@ def channels(model):
 def clustered(stage, tmp_path_factory):
     folder, technique = tmp_path_factory.mktemp("clustered"), "prune+cluster+quantize"
     checkpoints = Checkpoints(folder, {})
-    made = stage.run(technique, sparsity_allocation="uniform", checkpoints=checkpoints)
+    settings = {"sparsity_allocation": "uniform", "select": "last"}
+    made = stage.run(technique, **settings, checkpoints=checkpoints)
     return technique, made, folder
 
 
