@@ -23,11 +23,20 @@ def lamp_sparsities(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[
         The share of each kernel that goes, at least 0 and less than 1, by name.
     """
     scores = [_scores(kernel) for kernel in kernels.values()]
-    sizes = [score.size for score in scores]
-    owners = np.repeat(np.arange(len(sizes)), sizes)
-    gone = np.argsort(np.concatenate(scores), kind="stable")[: round(sparsity * len(owners))]
-    counts = np.minimum(np.bincount(owners[gone], minlength=len(sizes)), np.subtract(sizes, 1))
-    return dict(zip(kernels, (counts / sizes).tolist(), strict=True))
+    everything = np.concatenate(scores)
+    left = round(sparsity * everything.size)
+    bound = np.partition(everything, left)[left] if left < everything.size else np.inf
+    del everything
+    counts = [int(np.searchsorted(score, bound)) for score in scores]
+    left -= sum(counts)
+    for number, score in enumerate(scores):  # of those at the bound as many as are left
+        tied = int(np.searchsorted(score, bound, side="right")) - counts[number]
+        counts[number] += min(left, tied)
+        left -= min(left, tied)
+    return {
+        name: min(count, kernel.size - 1) / kernel.size
+        for (name, kernel), count in zip(kernels.items(), counts, strict=True)
+    }
 
 
 def _scores(kernel: np.ndarray) -> np.ndarray:
@@ -35,4 +44,5 @@ def _scores(kernel: np.ndarray) -> np.ndarray:
     squares = np.sort(np.square(kernel, dtype=np.float64), axis=None)
     no_smaller = np.cumsum(squares[::-1])[::-1]
     # A kernel of zeros has nothing to lose.
-    return np.divide(squares, no_smaller, out=np.zeros_like(squares), where=no_smaller > 0)
+    scores = np.divide(squares, no_smaller, out=np.zeros_like(squares), where=no_smaller > 0)
+    return scores.astype(np.float32)

@@ -39,6 +39,21 @@ def to_tf_keras(model: keras.Model) -> Any:
     return _build(wiring, output, graph.input_shape, model.name, load_tf_keras())
 
 
+def layer_names(graph: Graph) -> dict[str, str]:
+    """Names the layers of `to_tf_keras`'s model that make the values of a Keras 3 one.
+
+    Args:
+        graph: the traced model.
+
+    Returns:
+        Layer by value; what a further use of a shared layer makes has the name of no layer.
+
+    Raises:
+        KgraftError: a layer has no twin in Keras 2; the message names it.
+    """
+    return _read_graph(graph).values
+
+
 def to_keras(model: Any) -> keras.Model:
     """Builds the Keras 3 model that computes what a Keras 2 model does.
 

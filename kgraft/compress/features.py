@@ -6,10 +6,9 @@ from typing import Any
 
 import keras
 
-from kgraft.compress.bridge import to_tf_keras
+from kgraft.compress.bridge import layer_names, to_tf_keras
 from kgraft.compress.legacy import load_tf_keras
-from kgraft.compress.plain import plain_name
-from kgraft.graph import find_cuts, trace_model
+from kgraft.graph import find_cuts, trace_model, without_training_layers
 
 # Parts of the names of layers that turn features into others.
 _READERS = ("Conv", "Dense", "Pooling")
@@ -44,12 +43,12 @@ class Features:
         Returns:
             The term; None where its weight is 0 or the student has no such cut.
         """
+        if not weight:
+            return None
         plain = to_tf_keras(student)
         there = outputs_by_layer(model).keys() & outputs_by_layer(plain).keys()
         names = tuple(name for name in _read_cuts(student) if name in there)
-        if not (weight and names):
-            return None
-        return cls(names, with_outputs(plain, names), weight)
+        return cls(names, with_outputs(plain, names), weight) if names else None
 
 
 def with_outputs(model: Any, names: Sequence[str]) -> Any:
@@ -83,16 +82,22 @@ def outputs_by_layer(model: Any) -> dict[str, Any]:
 
 def _read_cuts(student: keras.Model) -> list[str]:
     """Names, as in Keras 2, of the layers whose output is a cut and the end of a feature."""
-    graph = trace_model(student)
+    traced = trace_model(student)
+    # What is random in training is no measure.
+    graph, names = without_training_layers(traced), layer_names(traced)
     readers = (
         call for call in graph.calls if any(part in type(call.op).__name__ for part in _READERS)
     )
     wanted = set(find_cuts(graph)) & {value for call in readers for value in call.inputs}
-    names: list[str] = []
-    weighted = False
+    found: list[str] = []
+    learned = False
     for call in graph.calls:
-        # What is done to pixels before the first weight stays as it is.
-        weighted = weighted or bool(getattr(call.op, "weights", ()))
-        if weighted and call.output in wanted:
-            names.append(plain_name(call.name))
-    return names
+        # What is done to pixels before the first kernel stays as it is.
+        learned = learned or (bool(getattr(call.op, "weights", ())) and not _fixed(call.op))
+        if learned and call.output in wanted:
+            found.append(names[call.output])
+    return found
+
+
+def _fixed(op: Any) -> bool:
+    return type(op).__name__ == "Normalization"

@@ -40,7 +40,7 @@ class Wiring:
             The name of the value it makes.
         """
         taken = {"image", *(call.name for call in self.calls)}
-        base = plain_name(name)
+        base = name.replace("/", "_").replace("#", "_").replace(":", "_")
         fresh, number = base, 2
         while fresh in taken:
             fresh, number = f"{base}_{number}", number + 1
@@ -56,11 +56,6 @@ class Wiring:
             last = index == len(specs) - 1
             value = self.add(name if last else f"{name}_{index}", spec, [value])
         return value
-
-
-def plain_name(name: str) -> str:
-    """Returns a name that a layer of both Keras can have."""
-    return name.replace("/", "_").replace("#", "_").replace(":", "_")
 
 
 def rescaling(scale: Any, offset: Any = 0.0) -> Spec:

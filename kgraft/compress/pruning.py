@@ -129,16 +129,24 @@ def kernel_size(layer: Any) -> int:
     return max(int(np.prod(weight.shape)) for weight in layer.weights)
 
 
+def uniform_shares(config: CompressConfig) -> bool:
+    """Whether the same share of each kernel goes, whatever its weights."""
+    return config.sparsity_allocation == "uniform" or config.sparsity_pattern != "unstructured"
+
+
 def _shares(plain: Any, config: CompressConfig, left: Set[str]) -> dict[str, float]:
     """The share of each kernel that goes, by the layer's name."""
-    kernels = {
-        layer.name: np.asarray(getattr(layer, _KERNELS[type(layer).__name__]))
+    layers = [
+        layer
         for layer in kernel_layers(plain)
         if type(layer).__name__ in _KERNELS and layer.name not in left
+    ]
+    if not layers or uniform_shares(config):
+        return {layer.name: config.sparsity for layer in layers}
+    kernels = {
+        layer.name: np.asarray(getattr(layer, _KERNELS[type(layer).__name__])) for layer in layers
     }
-    if config.sparsity_allocation == "uniform" or config.sparsity_pattern != "unstructured":
-        return dict.fromkeys(kernels, config.sparsity)
-    return lamp_sparsities(kernels, config.sparsity) if kernels else {}
+    return lamp_sparsities(kernels, config.sparsity)
 
 
 def _at_once(config: CompressConfig) -> bool:

@@ -11,7 +11,13 @@ from kgraft.compress.bridge import to_keras, to_tf_keras
 from kgraft.compress.clustering import clustering_left, wrap_clustering
 from kgraft.compress.emulation import check_quantizable
 from kgraft.compress.features import Features
-from kgraft.compress.pruning import kernel_layers, kernel_size, pruning_left, wrap_pruning
+from kgraft.compress.pruning import (
+    kernel_layers,
+    kernel_size,
+    pruning_left,
+    uniform_shares,
+    wrap_pruning,
+)
 from kgraft.compress.quantizing import QuantizedStudent, wrap_quantizing
 from kgraft.compress.training import Left, Wrapped, train_wrapped
 from kgraft.compress_config import CompressConfig
@@ -118,7 +124,7 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
         left = pruning_left(plain, config)
         pruned = kernels.keys() - {layer.name for layer in left}
         # What will be zero when clustering comes; otherwise allocated, it depends on the weights.
-        if config.sparsity_allocation == "uniform":
+        if uniform_shares(config):
             zeros = {name: round(config.sparsity * kernels[name]) for name in pruned}
         _check_some(pruned, left, f"--compress=prune, --sparsity_pattern={config.sparsity_pattern}")
     if "cluster" in config.techniques:
@@ -169,7 +175,7 @@ def compress(
         The student, and the quantised one where that was asked for.
 
     Raises:
-        KgraftError: a layer cannot be compressed, or training diverged.
+        KgraftError: a layer cannot be compressed, or none would be; or training diverged.
     """
     student, plain = model, to_tf_keras(model) if config.techniques else None
     norms = _hold_norms(plain) if plain is not None else ()
@@ -178,6 +184,7 @@ def compress(
     for number, phase in enumerate(compress_phases(config, train, blocks)):
         technique, done = config.techniques[number], config.techniques[:number]
         wrapped = _WRAPS[technique](plain, config, done)
+        _check_some({*wrapped.layers}, wrapped.left, f"--compress={technique}")
         results.append(
             _restored(wrapped, checkpoints, names[number])
             or _trained(

@@ -21,6 +21,9 @@ from kgraft.grafting.schedule import Phase
 from kgraft.grafting.step import ADAM_EPSILON, SGD_MOMENTUM, rate_at
 from kgraft.grafting.trainer import PhaseResult, keep, phase_result, training_order
 
+# From images and the teacher's logits to the losses of each example, of logits and of features.
+_Objective = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor | float]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Left:
@@ -102,8 +105,8 @@ def train_wrapped(
         heldout: views that are measured and never trained on.
         loss: loss on logits, `[batch, classes]` twice to `[batch]`.
         seed: seed of the training order.
-        features: activations that are held to those of the student before; None for none. Held-out
-            losses are of logits alone.
+        features: activations that are held to those of the student before; None for none. What is
+            told, and chosen by, are the losses on logits alone.
         select: `heldout` keeps the weights of the lowest held-out loss out of the measurements
             from `wrapped.settled` updates on, `last` those of the last step.
         on_progress: called about once a second and at every measurement.
@@ -159,14 +162,15 @@ class _Updates:
         def update(views: tf.Tensor, target: tf.Tensor, weights: tf.Tensor, rate: Any) -> tf.Tensor:
             images = preprocess(views, bank.preprocess)
             with tf.GradientTape() as tape:
-                value = tf.reduce_sum(weights * objective(images, target))
+                logit_losses, feature_losses = objective(images, target)
+                value = tf.reduce_sum(weights * (logit_losses + feature_losses))
             gradients = tape.gradient(value, variables)
             # What a wrapper computes anew before each use has no gradient.
             pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
             optimizer.learning_rate.assign(rate)
             optimizer.apply_gradients(pairs)
             wrapped.after_update()
-            return value
+            return tf.reduce_sum(weights * logit_losses)
 
         self._update = tf.function(update, autograph=False)
 
@@ -180,19 +184,19 @@ class _Updates:
         return np.array([value.numpy() for value in losses], np.float32)
 
 
-def _objective(model: Any, loss: Loss, features: Features | None) -> Loss:
-    """The loss of each example, of images and the teacher's logits, in a training call."""
+def _objective(model: Any, loss: Loss, features: Features | None) -> _Objective:
+    """The losses of each example in a training call, of logits and of features."""
     if features is None:
-        return lambda images, target: loss(model(images, training=True), target)
+        return lambda images, target: (loss(model(images, training=True), target), 0.0)
     told = with_outputs(model, features.names)
 
-    def losses(images: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def losses(images: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         *wanted, _ = features.reference(images, training=False)
         *made, logits = told(images, training=True)
         terms = [
             feature_mse(*pair) for pair in zip(made, map(tf.stop_gradient, wanted), strict=True)
         ]
-        return loss(logits, target) + features.weight * tf.add_n(terms) / len(terms)
+        return loss(logits, target), features.weight * tf.add_n(terms) / len(terms)
 
     return losses
 

@@ -45,7 +45,7 @@ def open_files(
 
     Raises:
         KgraftError: a file is missing, is of another kind, does not run, or shares its name; for an
-            ONNX file the extra is not installed.
+            ONNX file onnxruntime is not installed.
     """
     found: dict[str, pathlib.Path] = {}
     if teacher is not None:

@@ -12,7 +12,6 @@ from kgraft.export import Timing, from_json, from_log
 from kgraft.report.table import UNKNOWN
 
 SCHEMA = 1
-_READ = ", read"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _rows(text: str, path: Path) -> tuple[BenchmarkRow, ...]:
     except ValueError:
         return tuple(_log_row(log, path) for log in _logs(text))
     if isinstance(found, dict) and "rows" in found:
-        return tuple(_own_row(row) for row in found["rows"])
+        return tuple(_own_row(row, path) for row in found["rows"])
     results = found if isinstance(found, list) else [found]
     return tuple(_tool_row(result) for result in results)
 
@@ -110,25 +109,22 @@ def _logs(text: str) -> list[str]:
     return logs if logs and "Inference timings" not in before else [before, *logs]
 
 
-def _own_row(row: dict[str, Any]) -> BenchmarkRow:
+def _own_row(row: dict[str, Any], path: Path) -> BenchmarkRow:
     timings = tuple(Timing(**timing) for timing in row["timings"])
-    # Not to be taken for what is measured now, here.
-    by = row["measured_by"]
-    read = by if by.endswith(_READ) else by + _READ
-    return BenchmarkRow(**row | {"timings": timings, "measured_by": read})
+    # Not to be taken for what is measured now, here, nor for what another file tells.
+    by = f"{row['measured_by']}, read from {path}"
+    return BenchmarkRow(**row | {"timings": timings, "measured_by": by})
 
 
 def _tool_row(result: dict[str, Any]) -> BenchmarkRow:
     timing = from_json(result)
-    return BenchmarkRow(
-        Path(result["model"]).name, None, (timing,), None, f"litert-benchmark{_READ}"
-    )
+    return BenchmarkRow(Path(result["model"]).name, None, (timing,), None, "litert-benchmark, read")
 
 
 def _log_row(log: str, path: Path) -> BenchmarkRow:
     graph, timing, memory = from_log(log)
     name = Path(graph).name if graph else path.stem
-    return BenchmarkRow(name, None, (timing,), memory, f"benchmark_model{_READ}")
+    return BenchmarkRow(name, None, (timing,), memory, "benchmark_model, read")
 
 
 def _cells(

@@ -119,4 +119,4 @@ def test_measures_prints_writes_and_reads_back(monkeypatch, capsys, tmp_path):
     code, told = called(monkeypatch, capsys, f"--read={results}")
     assert code == 0
     *again, read = told.out.splitlines()[2].strip("| ").split("|")
-    assert again == figures and read == f"{by}, read"
+    assert again == figures and read == f"{by}, read from {results}"

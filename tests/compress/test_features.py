@@ -40,6 +40,36 @@ def test_what_is_never_compared(stage):
     assert Features.of(alone, to_tf_keras(alone), 1.0) is None
 
 
+def test_activations_that_keras_2_lacks_are_compared_behind_them():
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    x = kl.Conv2D(4, 3, activation="relu6", name="conv1")(image)
+    x = kl.GlobalAveragePooling2D(name="pool")(kl.Conv2D(4, 3, name="conv2")(x))
+    model = keras.Model(image, kl.Dense(3, name="logits")(x))
+    features = Features.of(model, to_tf_keras(model), 1.0)
+    images = np.random.default_rng(0).normal(0, 9, (4, 8, 8, 3)).astype("float32")
+    told = [np.asarray(t) for t in features.reference(images)]
+    assert told[0].min() == 0.0 and told[0].max() == 6.0
+
+
+def test_neither_pixels_nor_chance_are_compared():
+    image = keras.Input((8, 8, 3))
+    norm = kl.Normalization(name="norm")
+    norm.adapt(np.random.default_rng(0).normal(size=(4, 8, 8, 3)))
+    x = kl.Conv2D(4, 3, name="conv1")(kl.ZeroPadding2D(name="pad")(norm(image)))
+    x = kl.Conv2D(4, 3, name="conv2")(kl.Dropout(0.5, name="drop")(x))
+    model = keras.Model(image, kl.Dense(3, name="logits")(kl.Flatten(name="flat")(x)))
+    assert Features.of(model, to_tf_keras(model), 1.0).names == ("conv1", "flat")
+
+
+def test_a_layer_used_twice_is_not_taken_for_one_of_its_name():
+    image = keras.Input((4,))
+    twice = kl.Dense(4, name="d")
+    x = twice(twice(kl.Dense(4, name="d_2")(image)))
+    model = keras.Model(image, kl.Dense(3, name="logits")(x))
+    assert Features.of(model, to_tf_keras(model), 1.0).names == ("d_2",)
+
+
 def test_layers_used_twice_are_left_out():
     image = keras.Input((4,))
     twice = kl.Dense(4, name="twice")

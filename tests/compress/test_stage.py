@@ -108,6 +108,12 @@ def test_weights_that_pruning_leaves_are_counted(stage):
     assert len(np.unique(kernel)) <= 40 and np.sum(kernel == 0) >= kernel.size // 2
 
 
+def test_a_technique_that_finds_nothing_to_do_is_refused(stage):
+    message = "--compress=cluster would leave every kernel of the student as it is: .*fewer than"
+    with pytest.raises(KgraftError, match=message):
+        stage.run("prune+cluster", sparsity=0.98, clusters=30, compress_steps=2)
+
+
 def test_training_makes_a_pruned_student_better(stage, pruned):
     untrained = stage.run("prune", sparsity_allocation="uniform", compress_rate=1e-9)
     assert pruned.results[0].heldout_loss_end < untrained.results[0].heldout_loss_end
