@@ -8,7 +8,7 @@ from kgraft.errors import KgraftError
 # In the order they are done.
 TECHNIQUES = ("prune", "cluster", "quantize")
 NOTHING = "none"
-SPARSITY_SCHEDULES = ("polynomial", "constant")
+SPARSITY_SCHEDULES = ("solved", "polynomial", "constant")
 SPARSITY_ALLOCATIONS = ("lamp", "uniform")
 SPARSITY_PATTERNS = ("unstructured", "2:4", "block")
 # The formats that only a compressed student has, and the technique they need.
@@ -32,8 +32,9 @@ class CompressConfig:
         sparsity_allocation: how unstructured sparsity is shared out among kernels: `lamp` (the most
             where it is missed least, by layer-adaptive magnitude) or `uniform` (the same share of
             each).
-        sparsity_schedule: `polynomial` (more and more over the first half of the steps) or
-            `constant` (all at once).
+        sparsity_schedule: `solved` (in closed form before the first step, what is left fitted to
+            make good what goes), `polynomial` (by magnitude, more and more over the first half of
+            the steps) or `constant` (by magnitude, all at once).
         sparsity_pattern: which weights: `unstructured`, `2:4` (two of four neighbours along the
             input channels) or `block` (four inputs of a dense layer at once).
         clusters: how many values a kernel may have.
@@ -44,7 +45,7 @@ class CompressConfig:
     compress: str = NOTHING
     sparsity: float = 0.5
     sparsity_allocation: str = "lamp"
-    sparsity_schedule: str = "polynomial"
+    sparsity_schedule: str = "solved"
     sparsity_pattern: str = "unstructured"
     clusters: int = 16
     compress_steps: int = 800

@@ -66,7 +66,7 @@ def test_images_take_the_place_of_the_default_shots():
         ),
         ({**NEEDED, "sparsity_pattern": "4:8"}, "--sparsity_pattern must be one of unstructured"),
         ({**NEEDED, "sparsity_allocation": "erk"}, "--sparsity_allocation must be one of lamp, u"),
-        ({**NEEDED, "sparsity_schedule": "linear"}, "--sparsity_schedule must be one of polynom"),
+        ({**NEEDED, "sparsity_schedule": "linear"}, "--sparsity_schedule must be one of solved"),
         ({**NEEDED, "clusters": 2}, "--clusters must be at least 3; got 2"),
         ({**NEEDED, "compress_steps": 1}, "--compress_steps must be at least 2; got 1"),
         ({**NEEDED, "compress_rate": 0}, "--compress_rate must be above 0; got 0"),

@@ -125,8 +125,9 @@ COMPRESSION = Section(
         "sparsity": "share of the kernels' weights that pruning turns to zero",
         "sparsity_allocation": f"{_either(compress_config.SPARSITY_ALLOCATIONS)}: unstructured "
         "pruning takes most where it is missed least, or the same share of each kernel",
-        "sparsity_schedule": f"{_either(compress_config.SPARSITY_SCHEDULES)}: more and more over "
-        "the first half of the steps, or all at once",
+        "sparsity_schedule": f"{_either(compress_config.SPARSITY_SCHEDULES)}: in closed form "
+        "before the first step; or by magnitude, more and more over the first half of the steps or "
+        "all at once",
         "sparsity_pattern": f"which weights: {_either(compress_config.SPARSITY_PATTERNS)}; block "
         "is for dense layers",
         "clusters": "how many values clustering leaves to a kernel",

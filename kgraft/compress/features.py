@@ -8,10 +8,7 @@ import keras
 
 from kgraft.compress.bridge import layer_names, to_tf_keras
 from kgraft.compress.legacy import load_tf_keras
-from kgraft.graph import find_cuts, trace_model, without_training_layers
-
-# Parts of the names of layers that turn features into others.
-_READERS = ("Conv", "Dense", "Pooling")
+from kgraft.graph import read_cuts, trace_model, without_training_layers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,10 +82,7 @@ def _read_cuts(student: keras.Model) -> list[str]:
     traced = trace_model(student)
     # What is random in training is no measure.
     graph, names = without_training_layers(traced), layer_names(traced)
-    readers = (
-        call for call in graph.calls if any(part in type(call.op).__name__ for part in _READERS)
-    )
-    wanted = set(find_cuts(graph)) & {value for call in readers for value in call.inputs}
+    wanted = set(read_cuts(graph))
     found: list[str] = []
     learned = False
     for call in graph.calls:

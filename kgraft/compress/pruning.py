@@ -1,14 +1,18 @@
-"""Magnitude pruning: the smallest weights of each kernel become zero and stay so."""
+"""Pruning: the weights of each kernel that are missed least become zero and stay so."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
 
 from kgraft.compress.allocation import lamp_sparsities
+from kgraft.compress.bridge import to_keras
 from kgraft.compress.legacy import load_tf_keras, load_tfmot
+from kgraft.compress.solved_pruning import solve_pruned
 from kgraft.compress.training import Left, Wrapped
 from kgraft.compress_config import CompressConfig
+from kgraft.grafting.bank import ViewBank
+from kgraft.students.sparse import Sparsity
 
 # Attribute of the kernel that is pruned.
 _KERNELS = {
@@ -33,6 +37,8 @@ _BLOCK = (4, 1)
 _FEW = 0.01
 _FEW_WEIGHTS = "its kernel is of the smallest, which together have less than 1 % of the weights"
 _NEVER = "tensorflow-model-optimization does not prune it"
+# So much more is asked of tensorflow-model-optimization, that rounding in float32 keeps no zero.
+_SPARE = 1e-6
 # How often a mask is made anew while the sparsity rises.
 _MASKS = 40
 
@@ -52,11 +58,11 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     left = pruning_left(plain, config)
     names = {layer.name for layer in left}
     shares = _shares(plain, config, names)
-    settled = 1 if _at_once(config) else _rise(config)[1]
+    settled = _settled(config)
     settings: dict[str, Any] = {}
     if config.sparsity_pattern == "2:4":
         settings["sparsity_m_by_n"] = (2, 4)
-        settled = 1
+        settled = min(settled, 1)
     if config.sparsity_pattern == "block":
         settings["block_size"] = _BLOCK
 
@@ -71,7 +77,15 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     model = library.models.clone_model(plain, clone_function=wrap)
     pruned = [layer for layer in model.layers if hasattr(layer, "pruning_obj")]
 
-    def begin(_: Any) -> None:
+    def begin(bank: ViewBank) -> None:
+        if solved(config):
+            sparsities = {n: Sparsity(s, config.sparsity_pattern) for n, s in shares.items()}
+            _set_solved(plain, solve_pruned(to_keras(plain), sparsities, bank))
+            # Kernels that the closed form left alone lose their smallest weights here.
+            for layer in pruned:
+                layer.pruning_step.assign(1)
+                layer.pruning_obj.conditional_mask_update()
+                layer.pruning_obj.weight_mask_op()
         for layer in pruned:
             layer.pruning_step.assign(0)
 
@@ -149,6 +163,24 @@ def _shares(plain: Any, config: CompressConfig, left: Set[str]) -> dict[str, flo
     return lamp_sparsities(kernels, config.sparsity)
 
 
+def solved(config: CompressConfig) -> bool:
+    """Whether kernels are pruned in closed form."""
+    return "prune" in config.techniques and config.sparsity_schedule == "solved"
+
+
+def _set_solved(plain: Any, weights: Mapping[str, list[np.ndarray]]) -> None:
+    for layer in plain.layers:
+        if layer.name in weights:
+            layer.set_weights(weights[layer.name])
+
+
+def _settled(config: CompressConfig) -> int:
+    """After how many updates the sparsity asked for is reached."""
+    if solved(config):
+        return 0
+    return 1 if _at_once(config) else _rise(config)[1]
+
+
 def _at_once(config: CompressConfig) -> bool:
     return config.sparsity_schedule == "constant" or config.compress_steps < 4
 
@@ -162,6 +194,9 @@ def _rise(config: CompressConfig) -> tuple[int, int]:
 
 def _schedule(config: CompressConfig, sparsity: float, library: Any) -> Any:
     every, end = _rise(config)
+    if solved(config):
+        sparsity = min(sparsity + _SPARE, 1 - _SPARE)
+        return library.ConstantSparsity(sparsity, begin_step=1, frequency=every)
     if _at_once(config):
         return library.ConstantSparsity(sparsity, begin_step=1, frequency=every)
     return library.PolynomialDecay(

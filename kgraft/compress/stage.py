@@ -15,10 +15,12 @@ from kgraft.compress.pruning import (
     kernel_layers,
     kernel_size,
     pruning_left,
+    solved,
     uniform_shares,
     wrap_pruning,
 )
 from kgraft.compress.quantizing import QuantizedStudent, wrap_quantizing
+from kgraft.compress.solved_pruning import fold_student
 from kgraft.compress.training import Left, Wrapped, train_wrapped
 from kgraft.compress_config import CompressConfig
 from kgraft.config import TrainConfig
@@ -177,6 +179,8 @@ def compress(
     Raises:
         KgraftError: a layer cannot be compressed, or none would be; or training diverged.
     """
+    # The closed form fits kernels as the device has them.
+    model = fold_student(model) if solved(config) else model
     student, plain = model, to_tf_keras(model) if config.techniques else None
     norms = _hold_norms(plain) if plain is not None else ()
     quantized, results, outcomes = None, [], []

@@ -9,7 +9,7 @@ from kgraft.graph.build import (
     set_weights,
 )
 from kgraft.graph.chain import Block, Chain, split_chain
-from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts
+from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts, read_cuts
 from kgraft.graph.frozen import frozen_chain, frozen_graph
 from kgraft.graph.ir import Call, Graph, Ref, concat, prune
 from kgraft.graph.logits import logits_graph
@@ -43,6 +43,7 @@ __all__ = [
     "frozen_graph",
     "logits_graph",
     "prune",
+    "read_cuts",
     "rebuild",
     "run_calls",
     "set_weights",

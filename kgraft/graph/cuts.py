@@ -5,6 +5,9 @@ import difflib
 from kgraft.errors import KgraftError
 from kgraft.graph.ir import Graph
 
+# Parts of the names of layers that turn features into others.
+_READERS = ("Conv", "Dense", "Pooling")
+
 
 def _live_after(graph: Graph) -> list[tuple[str, ...]]:
     """For each call, the values made at or before it that are still needed after it."""
@@ -37,6 +40,22 @@ def find_cuts(graph: Graph) -> tuple[str, ...]:
         for call, live in zip(graph.calls, _live_after(graph), strict=True)
         if len(live) == 1 and live[0] in call.outputs and live[0] != graph.output
     )
+
+
+def read_cuts(graph: Graph) -> tuple[str, ...]:
+    """Finds the cuts that a convolution, a dense layer or a pooling reads: the ends of features.
+
+    Args:
+        graph: any pruned graph.
+
+    Returns:
+        The names of the cuts in order.
+    """
+    readers = (
+        call for call in graph.calls if any(part in type(call.op).__name__ for part in _READERS)
+    )
+    wanted = {value for call in readers for value in call.inputs}
+    return tuple(cut for cut in find_cuts(graph) if cut in wanted)
 
 
 def check_cuts(graph: Graph, names: tuple[str, ...], *, flag: str = "teacher_cuts") -> None:

@@ -1,6 +1,6 @@
 """A connected run of student blocks solved on what the student itself makes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,8 @@ from kgraft.students.block import StudentBlock, set_adapter_matrix
 from kgraft.students.ridge import fit_adapter
 from kgraft.students.solve import solve_body
 from kgraft.students.thin_block import ADAPTER_RIDGE, Activations, affordable_views
+
+Piece = Graph | Callable[[tf.Tensor], tf.Tensor]
 
 
 def solve_connected(
@@ -60,8 +62,8 @@ def _own_entry(
     return run_pieces(pieces, x)
 
 
-def run_pieces(pieces: Sequence[Graph], x: np.ndarray) -> np.ndarray:
-    """Runs graphs one after another in batches."""
+def run_pieces(pieces: Sequence[Piece], x: np.ndarray) -> np.ndarray:
+    """Runs graphs, or other functions of tensors, one after another in batches."""
     if not pieces:
         return x
 

@@ -12,6 +12,7 @@ from kgraft.graph import batch_slices
 from kgraft.students.channels import is_depthwise
 from kgraft.students.ridge import NormalEquations, RidgeSystem, best_strength, ridge
 from kgraft.students.selection import MOST_FEATURES, least_missed
+from kgraft.students.sparse import SparseSystem, Sparsity
 
 LAYER_RIDGE = 1e-2
 # Strengths tried on held-out examples where a layer is fitted.
@@ -87,6 +88,18 @@ class LayerFit:
             new, bias = self._solved(None, towards, self._equations(None, towards.shape))
         self._set(new.reshape(kernel.shape), bias)
 
+    def solve_sparse(self, sparsity: Sparsity) -> None:
+        """Sets the layer's weights, zero for all but those it needs most.
+
+        Args:
+            sparsity: how many go; the layer is a convolution or dense layer.
+        """
+        kernel = np.asarray(self.layer.kernel)
+        towards = kernel.reshape(-1, kernel.shape[-1]).astype("float64")
+        equations = self._equations(None, towards.shape)
+        new, bias = self._solved(None, towards, equations, sparsity)
+        self._set(new.reshape(kernel.shape), bias)
+
     def solve_reduced(self, keep: int) -> np.ndarray:
         """Sets the layer's weights, zero for all but the `keep` channels it needs most.
 
@@ -131,6 +144,7 @@ class LayerFit:
         channels: np.ndarray | None,
         towards: np.ndarray,
         equations: tuple[NormalEquations, NormalEquations],
+        sparsity: Sparsity | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Weights and bias from the problem's rows, the held-out ones apart."""
         fit, held = equations
@@ -138,13 +152,19 @@ class LayerFit:
         strength = LAYER_RIDGE
         if fit.rows and held.rows:
             strength = best_strength(fit, held, towards, strengths=STRENGTHS, bias=bias)
+        system: RidgeSystem | SparseSystem
         system = RidgeSystem.of(fit.plus(held), towards, strength=strength, bias=bias)
+        if sparsity is not None:
+            system = SparseSystem.of(system, sparsity, self.layer.kernel.shape[-2])
         if self.wanted.bounds is None:
             return system.solve()
         return self._rectified(channels, system, self.wanted.bounds)
 
     def _rectified(
-        self, channels: np.ndarray | None, system: RidgeSystem, bounds: tuple[float, float]
+        self,
+        channels: np.ndarray | None,
+        system: RidgeSystem | SparseSystem,
+        bounds: tuple[float, float],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fits what a ReLU lets through.
 

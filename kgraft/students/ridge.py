@@ -155,7 +155,8 @@ def ridge_solver(xx: np.ndarray, strength: float) -> Solver:
     return functools.partial(scipy.linalg.cho_solve, factor, check_finite=False)
 
 
-def _bias(equations: NormalEquations, weights: np.ndarray, bias: bool) -> np.ndarray:
+def bias_of(equations: NormalEquations, weights: np.ndarray, bias: bool) -> np.ndarray:
+    """Returns the bias that goes best with weights, `[targets]`; zeros where there is none."""
     if not bias:
         return np.zeros(weights.shape[1])
     mean_x, mean_y = equations.means()
@@ -172,6 +173,7 @@ class RidgeSystem:
         bias: whether a bias is fitted.
         solver: of the system.
         xx: `x'x`, `[features, features]`.
+        pull: strength of the pull.
     """
 
     equations: NormalEquations
@@ -179,6 +181,7 @@ class RidgeSystem:
     bias: bool
     solver: Solver
     xx: np.ndarray
+    pull: float
 
     @classmethod
     def of(
@@ -186,7 +189,8 @@ class RidgeSystem:
     ) -> "RidgeSystem":
         """Sets up the problem that `ridge` solves."""
         xx, _ = equations.products(centred=bias)
-        return cls(equations, towards, bias, ridge_solver(xx, strength), xx)
+        pull = strength * float(np.trace(xx)) / len(xx)
+        return cls(equations, towards, bias, ridge_solver(xx, strength), xx, pull)
 
     def solve(self, equations: NormalEquations | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Returns weights and bias as `ridge` does.
@@ -197,7 +201,16 @@ class RidgeSystem:
         equations = equations or self.equations
         xy = equations.target_products(centred=self.bias)
         weights = self.towards + self.solver(xy - self.xx @ self.towards)
-        return weights, _bias(equations, weights, self.bias)
+        return weights, bias_of(equations, weights, self.bias)
+
+    def right_side(self, equations: NormalEquations | None = None) -> np.ndarray:
+        """Returns what the normal matrix times the weights is, `[features, targets]`.
+
+        Args:
+            equations: the same rows with other targets; None for the system's own.
+        """
+        equations = equations or self.equations
+        return equations.target_products(centred=self.bias) + self.pull * self.towards
 
 
 def best_strength(

@@ -11,6 +11,7 @@ from keras import layers as kl
 from kgraft.graph import Call, Graph, run_calls
 from kgraft.students.blueprint import Blueprint, Fit
 from kgraft.students.layer_fit import LayerFit, Wanted
+from kgraft.students.sparse import Sparsity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ def solve_body(
     student_entry: np.ndarray,
     seed: int,
     choose: Mapping[str, int] | None = None,
+    sparse: Mapping[str, Sparsity] | None = None,
 ) -> Solved:
     """Fits each convolution and dense layer of a body to what the teacher makes, in order.
 
@@ -48,6 +50,7 @@ def solve_body(
         seed: seed for the choice of places.
         choose: for some layers, by call, how many of their input channels they may read; the
             weights of the others become zero.
+        sparse: for some layers, by call, how many of their weights become zero.
 
     Returns:
         The output and the choices.
@@ -67,6 +70,8 @@ def solve_body(
         keep = (choose or {}).get(call.name)
         if keep is not None and keep < problem.x.shape[-1]:
             chosen[call.name] = problem.solve_reduced(keep)
+        elif sparse and call.name in sparse:
+            problem.solve_sparse(sparse[call.name])
         else:
             problem.solve()
         teacher.release(fit)

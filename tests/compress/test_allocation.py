@@ -78,7 +78,8 @@ def test_which_pruning_takes_the_same_share_of_each_kernel(settings, alike):
     image = keras.Input((8, 8, 4))
     x = kl.Conv2D(64, 3, name="wide")(kl.Conv2D(8, 3, name="thin")(image))
     model = keras.Model(image, kl.Dense(4, name="logits")(kl.GlobalAveragePooling2D()(x)))
-    wrapped = wrap_pruning(to_tf_keras(model), CompressConfig("prune", **settings), ())
+    config = CompressConfig("prune", sparsity_schedule="polynomial", **settings)
+    wrapped = wrap_pruning(to_tf_keras(model), config, ())
     shares = {
         layer.layer.name: layer.pruning_schedule.final_sparsity
         for layer in wrapped.model.layers
@@ -92,7 +93,7 @@ def test_which_pruning_takes_the_same_share_of_each_kernel(settings, alike):
 def test_a_sparsity_of_nearly_all_keeps_a_weight_of_each_kernel():
     image = keras.Input((6,))
     model = keras.Model(image, kl.Dense(4, name="logits")(kl.Dense(5, name="dense")(image)))
-    config = CompressConfig("prune", sparsity=0.9999)
+    config = CompressConfig("prune", sparsity=0.9999, sparsity_schedule="polynomial")
     wrapped = wrap_pruning(to_tf_keras(model), config, ())
     found = {
         layer.layer.name: layer.pruning_schedule.final_sparsity

@@ -39,7 +39,8 @@ def test_the_sparsity_is_reached_while_half_of_the_steps_are_left(steps):
     load_tfmot()
     image = keras.Input((8,))
     model = keras.Model(image, kl.Dense(4, name="logits")(image))
-    config = CompressConfig("prune", sparsity=0.75, compress_steps=steps)
+    settings = {"sparsity_schedule": "polynomial", "compress_steps": steps}
+    config = CompressConfig("prune", sparsity=0.75, **settings)
     wrapped = wrap_pruning(to_tf_keras(model), config, ())
     (layer,) = [layer for layer in wrapped.model.layers if hasattr(layer, "pruning_schedule")]
     due, sparsity = layer.pruning_schedule(wrapped.settled)
