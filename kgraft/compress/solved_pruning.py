@@ -39,6 +39,8 @@ from kgraft.students.thin_block import affordable_views
 
 # A kernel that reads more at once is left as it is: its normal matrix would not fit.
 _MOST_FEATURES = 8192
+# So many times as many views are worth a new start.
+_WORTH = 2
 
 
 def fold_student(model: keras.Model) -> keras.Model:
@@ -76,9 +78,10 @@ def solve_pruned(
     wanted = seen = np.empty(0)
     for block, made in zip(teacher.blocks, student.blocks, strict=True):
         views = min(len(bank), affordable_views(block.graph))
-        if views > len(seen):
+        # Both models run from the pixels again for more views: not for a few more.
+        if views >= _WORTH * len(seen):
             wanted, seen = (_entry(chain, block.index, bank, views) for chain in (teacher, student))
-        rows = _spread(len(seen), views)
+        rows = _spread(len(seen), min(views, len(seen)))
         wanted, seen = wanted[rows], seen[rows]
         seen = _solve_block(block, made.graph, wanted, seen, sparsities)
         wanted = run_pieces([block.graph], wanted)
