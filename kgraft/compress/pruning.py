@@ -8,7 +8,7 @@ import numpy as np
 from kgraft.compress.allocation import lamp_sparsities
 from kgraft.compress.bridge import to_keras
 from kgraft.compress.legacy import load_tf_keras, load_tfmot
-from kgraft.compress.solved_pruning import solve_pruned
+from kgraft.compress.solved_pruning import solvable_layers, solve_pruned
 from kgraft.compress.training import Left, Wrapped
 from kgraft.compress_config import CompressConfig
 from kgraft.grafting.bank import ViewBank
@@ -37,8 +37,8 @@ _BLOCK = (4, 1)
 _FEW = 0.01
 _FEW_WEIGHTS = "its kernel is of the smallest, which together have less than 1 % of the weights"
 _NEVER = "tensorflow-model-optimization does not prune it"
-# So much more is asked of tensorflow-model-optimization, that rounding in float32 keeps no zero.
-_SPARE = 1e-6
+# The one step at which a mask may be made of magnitudes where the closed form makes the others.
+_MASK_STEP = 1
 # How often a mask is made anew while the sparsity rises.
 _MASKS = 40
 
@@ -78,16 +78,10 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     pruned = [layer for layer in model.layers if hasattr(layer, "pruning_obj")]
 
     def begin(bank: ViewBank) -> None:
-        if solved(config):
-            sparsities = {n: Sparsity(s, config.sparsity_pattern) for n, s in shares.items()}
-            _set_solved(plain, solve_pruned(to_keras(plain), sparsities, bank))
-            # Kernels that the closed form left alone lose their smallest weights here.
-            for layer in pruned:
-                layer.pruning_step.assign(1)
-                layer.pruning_obj.conditional_mask_update()
-                layer.pruning_obj.weight_mask_op()
         for layer in pruned:
             layer.pruning_step.assign(0)
+        if solved(config):
+            _solve(plain, pruned, shares, config.sparsity_pattern, bank)
 
     def after_update() -> None:
         for layer in pruned:
@@ -168,10 +162,27 @@ def solved(config: CompressConfig) -> bool:
     return "prune" in config.techniques and config.sparsity_schedule == "solved"
 
 
-def _set_solved(plain: Any, weights: Mapping[str, list[np.ndarray]]) -> None:
+def _solve(
+    plain: Any, pruned: list[Any], shares: Mapping[str, float], pattern: str, bank: ViewBank
+) -> None:
+    """Prunes the layers under the wrappers, those of `plain`, and sets the wrappers' masks."""
+    student = to_keras(plain)
+    solvable = solvable_layers(student)
+    for layer in pruned:
+        # What the closed form does not know loses its smallest weights, before others make it good.
+        layer.pruning_step.assign(_MASK_STEP)
+        if layer.layer.name not in solvable:
+            layer.pruning_obj.conditional_mask_update()
+            layer.pruning_obj.weight_mask_op()
+    sparsities = {n: Sparsity(s, pattern) for n, s in shares.items() if n in solvable and s > 0}
+    weights = solve_pruned(student, to_keras(plain), sparsities, bank)
     for layer in plain.layers:
         if layer.name in weights:
             layer.set_weights(weights[layer.name])
+    for layer in pruned:
+        if layer.layer.name in solvable:
+            for kernel, mask, _ in layer.pruning_vars:
+                mask.assign(np.asarray(kernel) != 0)
 
 
 def _settled(config: CompressConfig) -> int:
@@ -195,8 +206,7 @@ def _rise(config: CompressConfig) -> tuple[int, int]:
 def _schedule(config: CompressConfig, sparsity: float, library: Any) -> Any:
     every, end = _rise(config)
     if solved(config):
-        sparsity = min(sparsity + _SPARE, 1 - _SPARE)
-        return library.ConstantSparsity(sparsity, begin_step=1, frequency=every)
+        return library.ConstantSparsity(sparsity, begin_step=_MASK_STEP, end_step=_MASK_STEP)
     if _at_once(config):
         return library.ConstantSparsity(sparsity, begin_step=1, frequency=every)
     return library.PolynomialDecay(

@@ -1,5 +1,6 @@
 """Pruning in closed form: each kernel loses weights, and what is left makes good what they said."""
 
+import collections
 import functools
 import math
 from collections.abc import Mapping
@@ -26,19 +27,19 @@ from kgraft.students.blueprint import (
     Blueprint,
     before_activation,
     fits_of,
-    is_fitted,
     split_activations,
     sums_last,
     whole,
 )
-from kgraft.students.channels import is_conv
+from kgraft.students.channels import is_conv, is_depthwise
 from kgraft.students.connected import run_pieces
 from kgraft.students.solve import solve_body
 from kgraft.students.sparse import Sparsity
 from kgraft.students.thin_block import affordable_views
 
-# A kernel that reads more at once is left as it is: its normal matrix would not fit.
-_MOST_FEATURES = 8192
+# A kernel that reads more values than this (places times channels) is left as it is: its normal
+# matrix, some seven times over, would not fit.
+_MOST_FEATURES = 4608
 # So many times as many views are worth a new start.
 _WORTH = 2
 
@@ -53,8 +54,33 @@ def fold_student(model: keras.Model) -> keras.Model:
     return as_model(graph, name=model.name)
 
 
+def solvable_layers(model: keras.Model) -> frozenset[str]:
+    """Names the layers whose kernels the closed form can prune.
+
+    Those are convolutions and dense layers that are used once and do not read too much at once.
+
+    Args:
+        model: a flat functional model.
+    """
+    graph = trace_model(model)
+    return frozenset(n for n in _fitted_layers(graph) if is_conv(graph.call(n).op))
+
+
+def _fitted_layers(graph: Graph) -> frozenset[str]:
+    uses = collections.Counter(id(call.op) for call in graph.calls)
+    return frozenset(
+        call.name
+        for call in graph.calls
+        if uses[id(call.op)] == 1
+        and (is_depthwise(call.op) or (is_conv(call.op) and _features(call.op) <= _MOST_FEATURES))
+    )
+
+
 def solve_pruned(
-    model: keras.Model, sparsities: Mapping[str, Sparsity], bank: ViewBank
+    model: keras.Model,
+    start: keras.Model,
+    sparsities: Mapping[str, Sparsity],
+    bank: ViewBank,
 ) -> dict[str, list[np.ndarray]]:
     """Prunes a student in closed form, layer by layer from the image to the logits.
 
@@ -64,17 +90,18 @@ def solve_pruned(
 
     Args:
         model: the student, a flat functional model; it does not change.
-        sparsities: how much of a kernel goes, by layer. Layers that the closed form does not know,
-            or that read too much at once, keep the weights they have.
+        start: the same model; its kernels that the closed form does not know may be pruned.
+        sparsities: how much of a kernel goes, for some of the `solvable_layers`.
         bank: the views that are fitted on.
 
     Returns:
         The new weights, by layer.
     """
     graph = without_training_layers(trace_model(model))
-    own = clone_graph(graph, trainable=True)
+    own = clone_graph(without_training_layers(trace_model(start)), trainable=True)
     cuts = read_cuts(graph)
     teacher, student = split_chain(graph, cuts), split_chain(own, cuts)
+    plan = {name: sparsities.get(name) for name in _fitted_layers(own)}
     wanted = seen = np.empty(0)
     for block, made in zip(teacher.blocks, student.blocks, strict=True):
         views = min(len(bank), affordable_views(block.graph))
@@ -83,9 +110,9 @@ def solve_pruned(
             wanted, seen = (_entry(chain, block.index, bank, views) for chain in (teacher, student))
         rows = _spread(len(seen), min(views, len(seen)))
         wanted, seen = wanted[rows], seen[rows]
-        seen = _solve_block(block, made.graph, wanted, seen, sparsities)
+        seen = _solve_block(block, made.graph, wanted, seen, plan)
         wanted = run_pieces([block.graph], wanted)
-    return {call.name: call.op.get_weights() for call in own.calls if is_fitted(call.op)}
+    return {call.name: call.op.get_weights() for call in own.calls if call.name in plan}
 
 
 def _spread(count: int, wanted: int) -> np.ndarray:
@@ -96,7 +123,9 @@ def _entry(chain: Chain, index: int, bank: ViewBank, views: int) -> np.ndarray:
     """What a model has at the entry of a block, on some views."""
     pixels = bank.views[_spread(len(bank), views)]
     pieces = [block.graph for block in chain.blocks[:index]]
-    return run_pieces([functools.partial(preprocess, name=bank.preprocess), *pieces], pixels)
+    first = functools.partial(preprocess, name=bank.preprocess)
+    # Pixels have a byte, what is made of them four.
+    return run_pieces([first, *pieces], pixels, grow=16)
 
 
 def _solve_block(
@@ -104,23 +133,21 @@ def _solve_block(
     made: Graph,
     wanted: np.ndarray,
     seen: np.ndarray,
-    sparsities: Mapping[str, Sparsity],
+    plan: Mapping[str, Sparsity | None],
 ) -> np.ndarray:
-    """Fits a block's layers, and returns what the block then makes."""
+    """Fits those of a block's layers that have a plan, and returns what the block then makes."""
     teacher, body = split_activations(block.graph), sums_last(made)
     fits = fits_of(body, lambda value: whole(teacher, before_activation(teacher, value)))
-    fits = tuple(fit for fit in fits if _fits_memory(body.call(fit.call).op))
-    blueprint = Blueprint(teacher, fits, np.arange(wanted.shape[-1]))
-    known = {fit.call for fit in fits if is_conv(body.call(fit.call).op)}
+    fits = tuple(fit for fit in fits if fit.call in plan)
     return solve_body(
-        blueprint,
+        Blueprint(teacher, fits, np.arange(wanted.shape[-1])),
         body,
         entry=wanted,
         student_entry=seen,
         seed=block.index,
-        sparse={name: sparsities[name] for name in known & sparsities.keys()},
+        sparse={name: sparsity for name, sparsity in plan.items() if sparsity},
     ).output
 
 
-def _fits_memory(layer: Any) -> bool:
-    return not is_conv(layer) or math.prod(layer.kernel.shape[:-1]) <= _MOST_FEATURES
+def _features(layer: Any) -> int:
+    return math.prod(layer.kernel.shape[:-1])

@@ -62,8 +62,14 @@ def _own_entry(
     return run_pieces(pieces, x)
 
 
-def run_pieces(pieces: Sequence[Piece], x: np.ndarray) -> np.ndarray:
-    """Runs graphs, or other functions of tensors, one after another in batches."""
+def run_pieces(pieces: Sequence[Piece], x: np.ndarray, *, grow: int = 4) -> np.ndarray:
+    """Runs graphs, or other functions of tensors, one after another in batches.
+
+    Args:
+        pieces: what is run.
+        x: what comes in, `[examples, ...]`.
+        grow: how many times larger what is made of an example is than the example.
+    """
     if not pieces:
         return x
 
@@ -74,7 +80,7 @@ def run_pieces(pieces: Sequence[Piece], x: np.ndarray) -> np.ndarray:
 
     spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
     function = tf.function(run, input_signature=[spec], autograph=False).get_concrete_function()
-    parts = [function(tf.constant(x[rows])).numpy() for rows in batch_slices(x, grow=4)]
+    parts = [function(tf.constant(x[rows])).numpy() for rows in batch_slices(x, grow=grow)]
     return np.concatenate(parts)
 
 

@@ -148,14 +148,22 @@ class LayerFit:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Weights and bias from the problem's rows, the held-out ones apart."""
         fit, held = equations
-        bias = self.layer.use_bias
+
+        def system_of(
+            rows: NormalEquations, strength: float, *, quick: bool = False
+        ) -> RidgeSystem | SparseSystem:
+            system = RidgeSystem.of(rows, towards, strength=strength, bias=self.layer.use_bias)
+            if sparsity is None:
+                return system
+            return SparseSystem.of(system, sparsity, self.layer.kernel.shape[-2], quick=quick)
+
         strength = LAYER_RIDGE
         if fit.rows and held.rows:
-            strength = best_strength(fit, held, towards, strengths=STRENGTHS, bias=bias)
-        system: RidgeSystem | SparseSystem
-        system = RidgeSystem.of(fit.plus(held), towards, strength=strength, bias=bias)
-        if sparsity is not None:
-            system = SparseSystem.of(system, sparsity, self.layer.kernel.shape[-2])
+            # With the zeros that it will have: all weights at once would hardly want to move.
+            strength = best_strength(
+                held, STRENGTHS, lambda strength: system_of(fit, strength, quick=True).solve()
+            )
+        system = system_of(fit.plus(held), strength)
         if self.wanted.bounds is None:
             return system.solve()
         return self._rectified(channels, system, self.wanted.bounds)

@@ -14,6 +14,8 @@ _EXCHANGES = 6
 # Steps of conjugate gradients in a round, and after the last one.
 _STEPS = 25
 _LAST_STEPS = 75
+# Share of the first residual's square that is as good as none.
+_EXACT = 1e-14
 # Weights side by side, from inputs of one output, that share a fate.
 _GROUP = 4
 
@@ -54,7 +56,9 @@ class SparseSystem:
         return self.system.equations
 
     @classmethod
-    def of(cls, system: RidgeSystem, sparsity: Sparsity, channels: int) -> "SparseSystem":
+    def of(
+        cls, system: RidgeSystem, sparsity: Sparsity, channels: int, *, quick: bool = False
+    ) -> "SparseSystem":
         """Chooses which weights stay.
 
         Round by round those go whose square, times what their input's square sums to, is least:
@@ -68,16 +72,18 @@ class SparseSystem:
             system: the problem.
             sparsity: how much goes.
             channels: inputs at each place of the kernel: features are places times channels.
+            quick: whether all go at once and none comes back.
 
         Returns:
             The problem with zeros.
         """
-        matrix = system.xx + (system.pull + 1e-12) * np.eye(len(system.xx))
+        matrix = system.xx.copy()
+        matrix[np.diag_indices(len(matrix))] += system.pull + 1e-12
         right, energy = system.right_side(), np.diag(matrix)[:, None]
         weights, _ = system.solve()
         support = np.ones(weights.shape, bool)
-        rounds = 1 if sparsity.pattern == "2:4" else _ROUNDS
-        for number in range(1, rounds + _EXCHANGES + 1):
+        rounds = 1 if quick or sparsity.pattern == "2:4" else _ROUNDS
+        for number in range(1, rounds + (0 if quick else _EXCHANGES) + 1):
             share = sparsity.share * min(1.0, number / rounds)
             ahead = weights + (right - matrix @ weights) / energy
             before, wanted = support, dataclasses.replace(sparsity, share=share)
@@ -85,7 +91,8 @@ class SparseSystem:
             if number > rounds and np.array_equal(support, before):
                 break
             weights = _solve_on(support, matrix, right, weights, _STEPS)
-        weights = _solve_on(support, matrix, right, weights, _LAST_STEPS)
+        if not quick:
+            weights = _solve_on(support, matrix, right, weights, _LAST_STEPS)
         return cls(system, matrix, support, weights)
 
     def solve(self, equations: NormalEquations | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -120,8 +127,9 @@ def _largest(scores: np.ndarray, sparsity: Sparsity, channels: int) -> np.ndarra
 
 
 def _all_but(scores: np.ndarray, count: int) -> np.ndarray:
-    """All but the `count` lowest scores."""
+    """All but the `count` lowest scores, and the highest in any case."""
     stay = np.ones(scores.size, bool)
+    count = min(count, scores.size - 1)
     stay[np.argpartition(scores, count - 1, axis=None)[:count]] = False
     return stay.reshape(scores.shape)
 
@@ -139,7 +147,10 @@ def _solve_on(
     rest = (right - matrix @ weights) * support
     ahead = scale * rest
     size = np.sum(rest * ahead, axis=0)
+    enough = _EXACT * size.max(initial=0.0)
     for _ in range(steps):
+        if size.max(initial=0.0) <= enough:
+            break
         across = (matrix @ ahead) * support
         length = _ratio(size, np.sum(ahead * across, axis=0))
         weights += length * ahead
