@@ -2,14 +2,16 @@
 
 import itertools
 
+import keras
 import pytest
 from graph_cases import cuts_by_trying, drawn_model, networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import layers as kl
 from small_models import small_model
 
 from kgraft.errors import KgraftError
-from kgraft.graph import check_cuts, choose_cuts, count_macs, find_cuts, trace_model
+from kgraft.graph import check_cuts, choose_cuts, count_macs, find_cuts, read_cuts, trace_model
 
 
 def in_order(graph, cuts):
@@ -30,6 +32,19 @@ def test_cuts_of_real_architectures_are_those_found_by_trying(application):
     assert set(cuts) == cuts_by_trying(graph)
     assert in_order(graph, cuts)
     assert len(cuts) > 20
+
+
+def test_cuts_that_are_read_by_what_makes_features():
+    image = keras.Input((8, 8, 3))
+    x = kl.Conv2D(4, 3, padding="same", name="conv")(kl.Rescaling(2.0, name="pixels")(image))
+    x = kl.ReLU(name="relu")(kl.BatchNormalization(name="norm")(x))
+    y = kl.Conv2D(4, 1, name="inside")(x)
+    x = kl.Add(name="add")([x, y])
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    graph = trace_model(keras.Model(image, kl.Dense(2, name="logits")(x)))
+    # conv and norm are read by what keeps features as they are, inside is not on every path.
+    names = ["pixels", "relu", "add", "pool"]
+    assert read_cuts(graph) == tuple(graph.call(name).output for name in names)
 
 
 @given(networks)
