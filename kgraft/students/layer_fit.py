@@ -1,6 +1,7 @@
 """One layer fitted in closed form: its least-squares problem on the values that reach it."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -148,22 +149,17 @@ class LayerFit:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Weights and bias from the problem's rows, the held-out ones apart."""
         fit, held = equations
-
-        def system_of(
-            rows: NormalEquations, strength: float, *, quick: bool = False
-        ) -> RidgeSystem | SparseSystem:
-            system = RidgeSystem.of(rows, towards, strength=strength, bias=self.layer.use_bias)
-            if sparsity is None:
-                return system
-            return SparseSystem.of(system, sparsity, self.layer.kernel.shape[-2], quick=quick)
-
         strength = LAYER_RIDGE
         if fit.rows and held.rows:
-            # With the zeros that it will have: all weights at once would hardly want to move.
-            strength = best_strength(
-                held, STRENGTHS, lambda strength: system_of(fit, strength, quick=True).solve()
-            )
-        system = system_of(fit.plus(held), strength)
+            # Chosen with all weights even where most will go.
+            solve = functools.partial(ridge, fit, towards, bias=self.layer.use_bias)
+            strength = best_strength(held, STRENGTHS, lambda strength: solve(strength=strength))
+        system: RidgeSystem | SparseSystem
+        system = RidgeSystem.of(
+            fit.plus(held), towards, strength=strength, bias=self.layer.use_bias
+        )
+        if sparsity is not None:
+            system = SparseSystem.of(system, sparsity, self.layer.kernel.shape[-2])
         if self.wanted.bounds is None:
             return system.solve()
         return self._rectified(channels, system, self.wanted.bounds)

@@ -56,9 +56,7 @@ class SparseSystem:
         return self.system.equations
 
     @classmethod
-    def of(
-        cls, system: RidgeSystem, sparsity: Sparsity, channels: int, *, quick: bool = False
-    ) -> "SparseSystem":
+    def of(cls, system: RidgeSystem, sparsity: Sparsity, channels: int) -> "SparseSystem":
         """Chooses which weights stay.
 
         Round by round those go whose square, times what their input's square sums to, is least:
@@ -72,7 +70,6 @@ class SparseSystem:
             system: the problem.
             sparsity: how much goes.
             channels: inputs at each place of the kernel: features are places times channels.
-            quick: whether all go at once and none comes back.
 
         Returns:
             The problem with zeros.
@@ -82,8 +79,8 @@ class SparseSystem:
         right, energy = system.right_side(), np.diag(matrix)[:, None]
         weights, _ = system.solve()
         support = np.ones(weights.shape, bool)
-        rounds = 1 if quick or sparsity.pattern == "2:4" else _ROUNDS
-        for number in range(1, rounds + (0 if quick else _EXCHANGES) + 1):
+        rounds = 1 if sparsity.pattern == "2:4" else _ROUNDS
+        for number in range(1, rounds + _EXCHANGES + 1):
             share = sparsity.share * min(1.0, number / rounds)
             ahead = weights + (right - matrix @ weights) / energy
             before, wanted = support, dataclasses.replace(sparsity, share=share)
@@ -91,8 +88,7 @@ class SparseSystem:
             if number > rounds and np.array_equal(support, before):
                 break
             weights = _solve_on(support, matrix, right, weights, _STEPS)
-        if not quick:
-            weights = _solve_on(support, matrix, right, weights, _LAST_STEPS)
+        weights = _solve_on(support, matrix, right, weights, _LAST_STEPS)
         return cls(system, matrix, support, weights)
 
     def solve(self, equations: NormalEquations | None = None) -> tuple[np.ndarray, np.ndarray]:
