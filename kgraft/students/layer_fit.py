@@ -1,7 +1,6 @@
 """One layer fitted in closed form: its least-squares problem on the values that reach it."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -149,15 +148,13 @@ class LayerFit:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Weights and bias from the problem's rows, the held-out ones apart."""
         fit, held = equations
+        bias = self.layer.use_bias
         strength = LAYER_RIDGE
         if fit.rows and held.rows:
             # Chosen with all weights even where most will go.
-            solve = functools.partial(ridge, fit, towards, bias=self.layer.use_bias)
-            strength = best_strength(held, STRENGTHS, lambda strength: solve(strength=strength))
+            strength = best_strength(fit, held, towards, strengths=STRENGTHS, bias=bias)
         system: RidgeSystem | SparseSystem
-        system = RidgeSystem.of(
-            fit.plus(held), towards, strength=strength, bias=self.layer.use_bias
-        )
+        system = RidgeSystem.of(fit.plus(held), towards, strength=strength, bias=bias)
         if sparsity is not None:
             system = SparseSystem.of(system, sparsity, self.layer.kernel.shape[-2])
         if self.wanted.bounds is None:

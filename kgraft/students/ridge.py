@@ -214,17 +214,21 @@ class RidgeSystem:
 
 
 def best_strength(
+    fit: NormalEquations,
     held: NormalEquations,
+    towards: np.ndarray,
+    *,
     strengths: Sequence[float],
-    solve: Callable[[float], tuple[np.ndarray, np.ndarray]],
+    bias: bool,
 ) -> float:
     """Chooses the strength of a ridge by rows that are held out.
 
     Args:
+        fit: the rows to solve from.
         held: the rows to choose by.
+        towards: weights pulled towards, `[features, targets]`.
         strengths: what to choose among.
-        solve: gives weights `[features, targets]` and bias `[targets]`, solved from other rows
-            with a strength.
+        bias: whether a bias is fitted.
 
     Returns:
         The strength of the least squared error on the held-out rows.
@@ -234,7 +238,7 @@ def best_strength(
 
     def error(strength: float) -> float:
         """Squared error on held-out rows, up to a constant."""
-        weights, offset = solve(strength)
+        weights, offset = ridge(fit, towards, strength=strength, bias=bias)
         squared = np.sum(weights * (xx @ weights - 2 * xy))
         shift = 2 * np.sum(offset * (mean_x @ weights - mean_y)) + np.sum(offset * offset)
         return float(squared + held.rows * shift)

@@ -113,5 +113,6 @@ def test_bfloat16_is_close_and_its_logits_are_float32(name):
     wanted = np.asarray(graph(images()))
     got = frozen_graph(graph, dtype="bfloat16")(images())
     assert got.dtype == tf.float32
-    assert np.abs(np.asarray(got) - wanted).max() < 0.1 * np.abs(wanted).max()
+    # Processors round differently, and the worst of few logits says little.
+    assert np.linalg.norm(np.asarray(got) - wanted) < 0.05 * np.linalg.norm(wanted)
     assert np.abs(np.asarray(got) - wanted).max() > 0
