@@ -70,6 +70,16 @@ def assert_close(got: object, wanted: np.ndarray, tolerance: float = 1e-5) -> No
     np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * scale)
 
 
+def rounding(run: Callable[[np.ndarray], object], x: np.ndarray, seed: int = 0) -> float:
+    """How far outputs move, over the largest, when numbers of the input move by their last bit.
+
+    Deep networks multiply what rounding does to them: two right orders of adding up differ by more.
+    """
+    way = np.random.default_rng(seed).choice([-np.inf, np.inf], x.shape)
+    moved, wanted = np.asarray(run(np.nextafter(x, way.astype(x.dtype)))), np.asarray(run(x))
+    return float(np.abs(moved - wanted).max() / np.abs(wanted).max())
+
+
 def state(*variables: object) -> list[np.ndarray]:
     """Copies of the values of variables."""
     return [np.array(variable) for variable in variables]

@@ -7,7 +7,7 @@ from graph_cases import SHAPE, drawn_model, networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as kl
-from small_models import assert_close, conv, images, small_model, trained
+from small_models import assert_close, conv, images, rounding, small_model, trained
 
 from kgraft.graph import (
     clone_graph,
@@ -73,7 +73,8 @@ def test_real_architectures_keep_their_output(application):
     x = images(2, application.input_shape[1:])
     folded, stayed = fold_batch_norm(own_graph(application))
     assert (norms(folded), stayed) == ([], ())
-    assert_close(folded(x), np.asarray(application(x, training=False)), tolerance=1e-4)
+    tolerance = max(1e-4, 5 * rounding(lambda x: application(x, training=False), x))
+    assert_close(folded(x), np.asarray(application(x, training=False)), tolerance)
 
 
 @given(networks)
