@@ -77,11 +77,11 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     model = library.models.clone_model(plain, clone_function=wrap)
     pruned = [layer for layer in model.layers if hasattr(layer, "pruning_obj")]
 
-    def begin(bank: ViewBank) -> None:
+    def begin(bank: ViewBank, seed: int) -> None:
         for layer in pruned:
             layer.pruning_step.assign(0)
         if solved(config):
-            _solve(plain, pruned, shares, config.sparsity_pattern, bank)
+            _solve(plain, pruned, shares, config.sparsity_pattern, bank=bank, seed=seed)
 
     def after_update() -> None:
         for layer in pruned:
@@ -163,7 +163,13 @@ def solved(config: CompressConfig) -> bool:
 
 
 def _solve(
-    plain: Any, pruned: list[Any], shares: Mapping[str, float], pattern: str, bank: ViewBank
+    plain: Any,
+    pruned: list[Any],
+    shares: Mapping[str, float],
+    pattern: str,
+    *,
+    bank: ViewBank,
+    seed: int,
 ) -> None:
     """Prunes the layers under the wrappers, those of `plain`, and sets the wrappers' masks."""
     student = to_keras(plain)
@@ -175,7 +181,7 @@ def _solve(
             layer.pruning_obj.conditional_mask_update()
             layer.pruning_obj.weight_mask_op()
     sparsities = {n: Sparsity(s, pattern) for n, s in shares.items() if n in solvable and s > 0}
-    weights = solve_pruned(student, to_keras(plain), sparsities, bank)
+    weights = solve_pruned(student, to_keras(plain), sparsities, bank, seed=seed)
     for layer in plain.layers:
         if layer.name in weights:
             layer.set_weights(weights[layer.name])

@@ -58,7 +58,7 @@ def wrap_quantizing(plain: Any, config: CompressConfig, done: tuple[str, ...]) -
         layers=tuple(layer.layer.name for layer in emulated if layer.layer.name not in affine),
         left=(),
         strip=lambda: _with_weights_of(model, floats),
-        begin=lambda bank: begin_ranges(model, bank),
+        begin=lambda bank, _: begin_ranges(model, bank),
         after_update=lambda: _follow(emulated),
         frozen=affine,
     )

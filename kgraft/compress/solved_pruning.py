@@ -81,6 +81,8 @@ def solve_pruned(
     start: keras.Model,
     sparsities: Mapping[str, Sparsity],
     bank: ViewBank,
+    *,
+    seed: int = 0,
 ) -> dict[str, list[np.ndarray]]:
     """Prunes a student in closed form, layer by layer from the image to the logits.
 
@@ -93,6 +95,7 @@ def solve_pruned(
         start: the same model; its kernels that the closed form does not know may be pruned.
         sparsities: how much of a kernel goes, for some of the `solvable_layers`.
         bank: the views that are fitted on.
+        seed: seed for the choice of places.
 
     Returns:
         The new weights, by layer.
@@ -110,7 +113,7 @@ def solve_pruned(
             wanted, seen = (_entry(chain, block.index, bank, views) for chain in (teacher, student))
         rows = _spread(len(seen), min(views, len(seen)))
         wanted, seen = wanted[rows], seen[rows]
-        seen = _solve_block(block, made.graph, wanted, seen, plan)
+        seen = _solve_block(block, made.graph, wanted, seen, plan, seed=seed)
         wanted = run_pieces([block.graph], wanted)
     return {call.name: call.op.get_weights() for call in own.calls if call.name in plan}
 
@@ -134,6 +137,8 @@ def _solve_block(
     wanted: np.ndarray,
     seen: np.ndarray,
     plan: Mapping[str, Sparsity | None],
+    *,
+    seed: int,
 ) -> np.ndarray:
     """Fits those of a block's layers that have a plan, and returns what the block then makes."""
     teacher, body = split_activations(block.graph), sums_last(made)
@@ -144,7 +149,7 @@ def _solve_block(
         body,
         entry=wanted,
         student_entry=seen,
-        seed=block.index,
+        seed=seed,
         sparse={name: sparsity for name, sparsity in plan.items() if sparsity},
     ).output
 

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from kgraft.compress.features import Features, with_outputs
-from kgraft.compress.legacy import load_tf_keras
 from kgraft.data.preprocess import preprocess
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.batches import Batches
@@ -18,7 +17,7 @@ from kgraft.grafting.loop import Pace, PhaseLoop
 from kgraft.grafting.losses import Loss, feature_mse
 from kgraft.grafting.progress import OnProgress
 from kgraft.grafting.schedule import Phase
-from kgraft.grafting.step import ADAM_EPSILON, SGD_MOMENTUM, rate_at
+from kgraft.grafting.step import make_optimizer
 from kgraft.grafting.trainer import PhaseResult, keep, phase_result, training_order
 
 # From images and the teacher's logits to the losses of each example, of logits and of features.
@@ -47,7 +46,7 @@ class Wrapped:
         layers: names of the layers whose kernels the technique changes.
         left: layers with kernels that it does not.
         strip: takes the wrappers off a trained model and returns a plain one.
-        begin: called once before training.
+        begin: called once before training, with the training views and the seed.
         after_update: called at the end of each compiled update.
         settled: after how many updates weights may be kept.
         frozen: names of layers that are not trained.
@@ -57,7 +56,7 @@ class Wrapped:
     layers: tuple[str, ...]
     left: tuple[Left, ...]
     strip: Callable[[], Any]
-    begin: Callable[[ViewBank], None] = lambda bank: None
+    begin: Callable[[ViewBank, int], None] = lambda bank, seed: None
     after_update: Callable[[], None] = lambda: None
     settled: int = 0
     frozen: tuple[str, ...] = ()
@@ -104,7 +103,7 @@ def train_wrapped(
         bank: the training views, with what the teacher says of them.
         heldout: views that are measured and never trained on.
         loss: loss on logits, `[batch, classes]` twice to `[batch]`.
-        seed: seed of the training order.
+        seed: seed of the training order, and of what the technique draws.
         features: activations that are held to those of the student before; None for none. What is
             told, and chosen by, are the losses on logits alone.
         select: `heldout` keeps the weights of the lowest held-out loss out of the measurements
@@ -118,7 +117,7 @@ def train_wrapped(
         KgraftError: a loss is not finite; phase and step are named.
     """
     began = time.monotonic()
-    wrapped.begin(bank)
+    wrapped.begin(bank, seed)
     losses: list[float] = []
     loop = PhaseLoop(
         phase,
@@ -153,22 +152,20 @@ class _Updates:
         features: Features | None,
     ) -> None:
         self._bank = bank
-        self._rates = [rate_at(phase, phase.block_rate, step) for step in range(phase.steps)]
-        self._done = 0
-        variables, optimizer = wrapped.trainable, _make_optimizer(phase.optimizer)
+        # Keras 3's: TensorFlow's variables are all that the two Keras have in common.
+        variables, optimizer = wrapped.trainable, make_optimizer(phase, phase.block_rate)
         optimizer.build(variables)
         objective = _objective(wrapped.model, loss, features)
 
-        def update(views: tf.Tensor, target: tf.Tensor, weights: tf.Tensor, rate: Any) -> tf.Tensor:
+        def update(views: tf.Tensor, target: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
             images = preprocess(views, bank.preprocess)
             with tf.GradientTape() as tape:
                 logit_losses, feature_losses = objective(images, target)
                 value = tf.reduce_sum(weights * (logit_losses + feature_losses))
-            gradients = tape.gradient(value, variables)
             # What a wrapper computes anew before each use has no gradient.
-            pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-            optimizer.learning_rate.assign(rate)
-            optimizer.apply_gradients(pairs)
+            none = tf.UnconnectedGradients.ZERO
+            gradients = tape.gradient(value, variables, unconnected_gradients=none)
+            optimizer.apply(gradients, variables)
             wrapped.after_update()
             return tf.reduce_sum(weights * logit_losses)
 
@@ -178,9 +175,7 @@ class _Updates:
         losses = []
         for rows, weights in zip(batches.rows, batches.weights, strict=True):
             views, target = self._bank.views[rows], self._bank.logits[rows]
-            rate = tf.constant(self._rates[self._done], tf.float32)
-            losses.append(self._update(views, target, weights, rate))
-            self._done += 1
+            losses.append(self._update(views, target, weights))
         return np.array([value.numpy() for value in losses], np.float32)
 
 
@@ -199,14 +194,6 @@ def _objective(model: Any, loss: Loss, features: Features | None) -> _Objective:
         return loss(logits, target), features.weight * tf.add_n(terms) / len(terms)
 
     return losses
-
-
-def _make_optimizer(name: str) -> Any:
-    optimizers = load_tf_keras().optimizers
-    if name == "sgd":
-        return optimizers.SGD(momentum=SGD_MOMENTUM, nesterov=True, jit_compile=False)
-    # Keras 2 has no Muon.
-    return optimizers.Adam(epsilon=ADAM_EPSILON, jit_compile=False)
 
 
 class _Measures:

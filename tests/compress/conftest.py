@@ -30,6 +30,10 @@ def make_model(seed: int, width: int) -> keras.Model:
     return keras.Model(image, kl.Dense(5, name="logits")(x), name="student")
 
 
+# Settings that are not the third stage's own.
+TRAIN = ("select", "loss", "feature_weight", "optimizer", "decay")
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """A student and the views it is compressed on."""
@@ -41,7 +45,7 @@ class Stage:
     def run(self, technique: str, **changes) -> Compressed:
         """Compresses the student."""
         given = {"checkpoints": changes.pop("checkpoints", None)}
-        train = {k: changes.pop(k) for k in ("select", "loss", "feature_weight") if k in changes}
+        train = {k: changes.pop(k) for k in TRAIN if k in changes}
         steps = {"compress_steps": 12, "compress_rate": 3e-3, "clusters": 6}
         return compress(
             self.student,

@@ -86,7 +86,7 @@ def test_wrapped_layers_say_at_first_what_the_student_says(stage):
     assert features.names == CUTS
     assert max(distances(pruned, features, images)) < 1e-10
     quantized = wrap_quantizing(to_tf_keras(stage.student), CONFIG, ())
-    quantized.begin(stage.bank)
+    quantized.begin(stage.bank, 0)
     features = Features.of(stage.student, quantized.model, 1.0)
     assert features.names == CUTS
     rounding = distances(quantized.model, features, images)

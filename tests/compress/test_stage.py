@@ -146,6 +146,18 @@ def test_training_makes_a_pruned_student_better(stage, pruned):
     assert pruned.results[0].heldout_loss_end < untrained.results[0].heldout_loss_end
 
 
+def test_the_optimiser_is_that_of_the_other_stages(stage):
+    """Muon moves a kernel by about as much in all directions, Adam does not."""
+    spreads = []
+    for optimizer in ("muon", "adam"):
+        made = stage.run("quantize", optimizer=optimizer, compress_steps=2, select="last")
+        after = kernels(made.quantized.floats)["conv2"]
+        moved = after - kernels(stage.student)["conv2"]
+        sizes = np.linalg.svd(moved.reshape(-1, moved.shape[-1]), compute_uv=False)
+        spreads.append(sizes[0] / sizes[-1])
+    assert spreads[0] < 3 < 10 < spreads[1]
+
+
 def test_layers_that_the_closed_form_does_not_know_lose_their_smallest_weights(stage):
     keras.utils.set_random_seed(5)
     image = keras.Input(SHAPE)
@@ -157,7 +169,7 @@ def test_layers_that_the_closed_form_does_not_know_lose_their_smallest_weights(s
     wrapped = wrap_pruning(
         to_tf_keras(student), CompressConfig("prune", sparsity_allocation="uniform"), ()
     )
-    wrapped.begin(stage.bank)
+    wrapped.begin(stage.bank, 0)
     after = np.asarray(wrapped.strip().get_layer("separable").pointwise_kernel)
     np.testing.assert_array_equal(after == 0, before < np.median(before))
 
@@ -181,7 +193,7 @@ def test_norms_that_did_not_fold_run_as_at_inference(stage, technique, monkeypat
 
     def compared(wrapped, *args, **training):
         images = stage.bank.views[:4].astype("float32")
-        wrapped.begin(stage.bank)
+        wrapped.begin(stage.bank, 0)
         said, wanted = (np.asarray(wrapped.model(images, training=t)) for t in (True, False))
         np.testing.assert_allclose(said, wanted, rtol=1e-5, atol=1e-5)
         return original(wrapped, *args, **training)
