@@ -76,14 +76,16 @@ def _with_weights_of(model: Any, floats: Any) -> Any:
 
 
 def _follow(wrappers: list[Any]) -> None:
-    """Lets the ranges of weights, and what clusters make of them, follow an update.
+    """Lets ranges of weights, zeros, and what clusters make of them, follow an update.
 
-    They are set when weights are used, so that the last update would be clipped by older ranges. A
-    channel that pruning has emptied gets a range all the same: biases are stored in steps of it,
-    and would not fit into 32 bits.
+    They are set when weights are used, so that the last update would be clipped by older ranges.
+    Zeros have no gradient, but Muon moves what has none too. A channel that pruning has emptied
+    gets a range all the same: biases are stored in steps of it, and would not fit into 32 bits.
     """
     for wrapper in wrappers:
         for weight, quantizer, ranges in wrapper._weight_vars:
+            if "sparsity_mask" in ranges:
+                weight.assign(weight * ranges["sparsity_mask"])
             quantizer(weight, True, weights=ranges)
             low, high = ranges["min_var"], ranges["max_var"]
             least = _LEAST_RANGE * tf.reduce_max(tf.abs(weight))

@@ -146,6 +146,13 @@ def test_training_makes_a_pruned_student_better(stage, pruned):
     assert pruned.results[0].heldout_loss_end < untrained.results[0].heldout_loss_end
 
 
+def test_clustering_by_muon_keeps_zeros_and_clusters(stage):
+    settings = {"optimizer": "muon", "select": "last", "sparsity_allocation": "uniform"}
+    made = stage.run("prune+cluster", **settings)
+    for kernel in kernels(made.model).values():
+        assert np.sum(kernel == 0) >= kernel.size // 2 and len(np.unique(kernel)) <= 6
+
+
 def test_the_optimiser_is_that_of_the_other_stages(stage):
     """Muon moves a kernel by about as much in all directions, Adam does not."""
     spreads = []
@@ -312,8 +319,10 @@ def test_other_weights_than_those_trained_are_caught(stage, quantized, tmp_path)
     assert not found.ok and "holds other weights than the student in 1 layers" in found.why
 
 
-def test_quantising_keeps_zeros(stage, both, tmp_path):
-    made, _ = both
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_quantising_keeps_zeros(stage, tmp_path, optimizer):
+    """Muon moves weights that have no gradient too."""
+    made = stage.run("prune+quantize", optimizer=optimizer, select="last")
     zeros = {name: kernel == 0 for name, kernel in kernels(made.model).items()}
     for name, kernel in kernels(made.quantized.floats).items():
         assert (kernel[zeros[name]] == 0).all() and not (kernel[~zeros[name]] == 0).any()
