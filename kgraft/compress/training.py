@@ -163,8 +163,9 @@ class _Updates:
                 logit_losses, feature_losses = objective(images, target)
                 value = tf.reduce_sum(weights * (logit_losses + feature_losses))
             # What a wrapper computes anew before each use has no gradient.
-            none = tf.UnconnectedGradients.ZERO
-            gradients = tape.gradient(value, variables, unconnected_gradients=none)
+            gradients = tape.gradient(
+                value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
             optimizer.apply(gradients, variables)
             wrapped.after_update()
             return tf.reduce_sum(weights * logit_losses)
