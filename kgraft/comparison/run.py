@@ -7,7 +7,7 @@ import itertools
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -72,7 +72,7 @@ def compare(
             eval_dataset="folder:test", shots_list=(1, 10), workdir="comparison")`.
         teacher_model: a loaded functional model that takes the place of the `teacher` setting; it
             is not changed.
-        say: told one line at the start and after each cell.
+        say: told one line at the start, and one before and after each cell.
         **flags: settings by flag name, where there is no `config`.
 
     Returns:
@@ -167,8 +167,8 @@ def _run_cells(
     if left and store.teacher() is None:
         store.save_teacher(bench.examiner.teacher())
     clock, failed = _Clock(left), []
-    for (draw, shots), group in itertools.groupby(left, lambda cell: (cell.draw, cell.shots)):
-        for record in _group(bench, shots, draw, [cell.method for cell in group]):
+    for _, group in itertools.groupby(left, lambda cell: (cell.draw, cell.shots)):
+        for record in _group(bench, list(group), lambda cell: say(clock.starts(cell))):
             store.save(record)
             failed += [record] if record.error is not None else []
             say(clock.line(record))
@@ -176,20 +176,24 @@ def _run_cells(
     return tuple(failed)
 
 
-def _group(bench: _Bench, shots: int, draw: int, names: list[str]) -> Any:
-    """Yields the records of some methods on the same images."""
+def _group(
+    bench: _Bench, cells: list[CellKey], starts: Callable[[CellKey], None]
+) -> Iterator[CellRecord]:
+    """Yields the records of cells on the same images; each is told of before it runs."""
+    draw, shots = cells[0].draw, cells[0].shots
     seed = bench.config.run.data.seed + draw
     try:
         setting = bench.setting(shots, draw)
     except Exception as error:
-        for name in names:
-            yield CellRecord(name, shots, draw, seed, error=reason_of(error))
+        for cell in cells:
+            yield CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
         return
-    for name in names:
+    for cell in cells:
+        starts(cell)
         try:
-            yield _cell(setting, name, draw, bench.examiner)
+            yield _cell(setting, cell.method, draw, bench.examiner)
         except Exception as error:
-            yield CellRecord(name, shots, draw, seed, error=reason_of(error))
+            yield CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
         # What a cell has compiled holds itself and its data until a collection.
         gc.collect()
     for bank in (setting.bank, setting.heldout):
@@ -249,6 +253,11 @@ class _Clock:
         self._left = [cell.method for cell in cells]
         self._seconds: dict[str, list[float]] = {}
         self._began = time.monotonic()
+
+    def starts(self, cell: CellKey) -> str:
+        """Says which cell begins, in one line."""
+        number = self._count - len(self._left) + 1
+        return f"[{number}/{self._count}] {cell.method}, {cell.shots}-shot, draw {cell.draw} ..."
 
     def line(self, record: CellRecord) -> str:
         """Takes the time since the last call as the cell's and describes it in one line."""

@@ -94,9 +94,11 @@ def test_progress_is_told(done):
     assert lines[0] == (
         "2 methods, 2 numbers of shots, 2 draws: 8 cells, 0 done; budget 2 updates of 8 views"
     )
-    assert len(lines) == 9
-    assert lines[1].startswith("[1/8] fskd, 1-shot, draw 0: ")
-    assert lines[1].endswith(" left")
+    assert len(lines) == 17
+    assert lines[1] == "[1/8] fskd, 1-shot, draw 0 ..."
+    assert lines[2].startswith("[1/8] fskd, 1-shot, draw 0: ")
+    assert lines[2].endswith(" left")
+    assert lines[3] == "[2/8] kd, 1-shot, draw 0 ..."
     assert re.search(r"% agreement, took \d+:\d\d", lines[-1])
 
 
@@ -165,7 +167,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(world, tmp_path, mon
     assert [(cell.method, cell.shots) for cell in result.failed] == [("kd", 1)]
     assert result.failed[0].error == "ValueError: it broke"
     assert record(tmp_path / "w", "kd_1shot_draw0")["error"] == "ValueError: it broke"
-    assert "failed: ValueError: it broke" in lines[1]
+    assert "failed: ValueError: it broke" in lines[2]
     assert "- kd, 1-shot, draw 0: ValueError: it broke" in (tmp_path / "w/compare.md").read_text()
     assert record(tmp_path / "w", "fskd_1shot_draw0")["error"] is None
     monkeypatch.undo()
