@@ -11,6 +11,7 @@ from kgraft.pipeline.record_folder import RecordFolder, read_json
 
 SCHEMA = 1
 START = "start"
+_ENDED = "ended.json"
 TRAINED, PRUNED, REFUSED, FAILED = "trained", "pruned", "over budget", "failed"
 
 
@@ -93,6 +94,21 @@ class TrialStore(RecordFolder):
         """Returns all records in the order of their names, the start first."""
         found = [_record(path) for path in self.paths()]
         return tuple(sorted(found, key=_order))
+
+    @property
+    def found(self) -> int:
+        """How many trials have their records, the start not counted."""
+        return sum(record.trial != START for record in self.records())
+
+    def end(self, trials: int) -> None:
+        """Notes that a search of so many trials has ended, with all of them done or none left."""
+        write_json(self.workdir / _ENDED, {"trials": trials})
+
+    def ended(self, trials: int) -> bool:
+        """Returns whether a search of so many trials has ended: a space may have fewer points."""
+        path = self.workdir / _ENDED
+        noted = read_json(path).get("trials", 0) if path.exists() else 0
+        return max(self.found, noted) >= trials
 
 
 def _order(record: TrialRecord) -> tuple[bool, int, str]:

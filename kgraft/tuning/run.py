@@ -114,7 +114,7 @@ def _search(
 
     def on_trial(record: TrialRecord) -> None:
         log_hparams(workdir / "logs", record)
-        say(line(record, _found(store), config.trials))
+        say(line(record, store.found, config.trials))
         if sys.stderr.isatty():
             print(table(store.records(), config), file=sys.stderr)
         # What a trial has compiled holds itself and its data until a collection.
@@ -132,27 +132,20 @@ def _search(
             _try_start(laboratory, workdir, on_trial)
         else:
             _await_start(store, workdir / WORKERS)
-    if _found(store) < config.trials:
-        say(f"{_found(store)} of {config.trials} trials: the space has no further points")
+    if role.reports:
+        store.end(config.trials)
+    if store.found < config.trials:
+        say(f"{store.found} of {config.trials} trials: the space has no further points")
 
 
 def _has_work(role: Role, store: TrialStore, trials: int, say: Callable[[str], None]) -> bool:
     """Whether there is a search to take part in, which a worker waits for."""
-
-    def ended() -> bool:
-        return _found(store) >= trials
-
     if not role.shared:
         return True
     if role.chief:
         # Nobody may be left who would ask, and end the waiting for it.
-        return not ended()
-    return await_chief(role, ended=ended, say=say)
-
-
-def _found(store: TrialStore) -> int:
-    """How many trials have their records."""
-    return sum(record.trial != START for record in store.records())
+        return not store.ended(trials)
+    return await_chief(role, ended=lambda: store.ended(trials), say=say)
 
 
 def _await_start(store: TrialStore, workers: pathlib.Path) -> None:

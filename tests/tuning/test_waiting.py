@@ -66,3 +66,21 @@ def test_a_chief_whose_trials_are_all_done_does_not_wait_for_workers(tmp_path):
         port = serving.getsockname()[1]
         worker = Role("one", shared=True, host="127.0.0.1", port=port)
         assert run._has_work(worker, store, 1, lambda _: None)
+
+
+def test_a_search_ends_where_its_space_has_no_further_points(tmp_path, monkeypatch):
+    store, said = TrialStore(tmp_path), []
+    store.start({})
+    store.save(record("start", 0.5, 0.5))
+    bench = types.SimpleNamespace(config=settings(), judge=types.SimpleNamespace(views=(), note=""))
+    laboratory = types.SimpleNamespace(bench=bench, store=store)
+    tuner = types.SimpleNamespace(search=lambda: store.save(record("0", 0.5, 0.5)))
+    monkeypatch.setattr(run, "open_tuner", lambda *_, **__: tuner)
+    chief, trials = Role("chief", shared=True, chief=True), bench.config.trials
+    run._search(laboratory, tmp_path, chief, said.append)
+    assert said[-1] == f"1 of {trials} trials: the space has no further points"
+    # Nobody listens there any more, and a worker that comes late does not wait for it.
+    late = Role("late", shared=True, host="127.0.0.1", port=9)
+    assert not run._has_work(late, store, trials, pytest.fail)
+    assert not run._has_work(chief, store, trials, pytest.fail)
+    assert run._has_work(chief, store, trials + 1, pytest.fail)
