@@ -15,7 +15,7 @@ from kgraft.grafting.batches import Batches
 from kgraft.grafting.evaluate import agreement, batched_logits
 from kgraft.grafting.loop import Pace, PhaseLoop
 from kgraft.grafting.losses import Loss, feature_mse
-from kgraft.grafting.progress import OnProgress
+from kgraft.grafting.progress import OnProgress, Progress
 from kgraft.grafting.schedule import Phase
 from kgraft.grafting.step import make_optimizer
 from kgraft.grafting.trainer import PhaseResult, keep, phase_result, training_order
@@ -108,7 +108,7 @@ def train_wrapped(
             told, and chosen by, are the losses on logits alone.
         select: `heldout` keeps the weights of the lowest held-out loss out of the measurements
             from `wrapped.settled` updates on, `last` those of the last step.
-        on_progress: called about once a second and at every measurement.
+        on_progress: called before anything is done, about once a second and at every measurement.
 
     Returns:
         Losses, agreement and time.
@@ -117,6 +117,9 @@ def train_wrapped(
         KgraftError: a loss is not finite; phase and step are named.
     """
     began = time.monotonic()
+    if on_progress:
+        # What comes before the first update may take minutes.
+        on_progress(Progress(phase, 0, np.empty(0, np.float32)))
     wrapped.begin(bank, seed)
     losses: list[float] = []
     loop = PhaseLoop(

@@ -76,7 +76,7 @@ class ProgressLine:
         self._names = [phase.name for phase in phases]
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
-        self._loss = float("nan")
+        self._loss: float | None = None
         self._heldout: float | None = None
         self._phase = ""
         self._began = time.monotonic()
@@ -88,7 +88,7 @@ class ProgressLine:
             progress: the report.
         """
         if progress.phase.name != self._phase:
-            self._phase, self._heldout = progress.phase.name, None
+            self._phase, self._loss, self._heldout = progress.phase.name, None, None
             self._began = time.monotonic()
         if len(progress.losses):
             self._loss = float(np.mean(progress.losses))
@@ -109,7 +109,8 @@ class ProgressLine:
             f"[{number}/{len(self._names)}] {phase.name}",
             f"step {progress.step}/{phase.steps}",
         ]
-        parts.append(f"loss {self._loss:.4g}")
+        if self._loss is not None:
+            parts.append(f"loss {self._loss:.4g}")
         if self._heldout is not None:
             parts.append(f"held-out {self._heldout:.4g}")
         if done:

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
+from small_models import SHAPE, images, plain, trained
 
 from benchmarks.operators import cut_behind, operator_times, table
 from kgraft.export import FILE_NAMES, export_student
 from kgraft.export.flatbuffer import read_ops
 from kgraft.export.runner import open_interpreter
-from tests.small_models import SHAPE, images, plain, trained
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ class Stage:
 
     def run(self, technique: str, **changes) -> Compressed:
         """Compresses the student."""
-        given = {"checkpoints": changes.pop("checkpoints", None)}
+        given = {name: changes.pop(name, None) for name in ("checkpoints", "on_progress")}
         train = {k: changes.pop(k) for k in TRAIN if k in changes}
         steps = {"compress_steps": 12, "compress_rate": 3e-3, "clusters": 6}
         return compress(

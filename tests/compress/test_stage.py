@@ -9,7 +9,7 @@ import pytest
 from keras import layers as kl
 from small_models import state
 
-from kgraft.compress import restore_quantized, to_tf_keras
+from kgraft.compress import pruning, restore_quantized, to_tf_keras
 from kgraft.compress import stage as stages
 from kgraft.compress.pruning import wrap_pruning
 from kgraft.compress_config import CompressConfig
@@ -87,6 +87,21 @@ def test_pruned_in_closed_form_a_student_is_nearer_to_what_it_was(stage):
         sum(np.sum(k == 0) for k in kernels(made.model).values()) for made in (solved, constant)
     ]
     assert abs(zeros[0] - zeros[1]) <= 4
+
+
+def test_the_closed_form_is_told_of_before_it_begins(stage, monkeypatch):
+    happened = []
+    original = pruning.solve_pruned
+
+    def solve(*args, **kwargs):
+        happened.append("solved")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(pruning, "solve_pruned", solve)
+    stage.run("prune", compress_steps=2, on_progress=happened.append)
+    first, second, *others = happened
+    assert (first.phase.name, first.step, len(first.losses)) == ("three/prune", 0, 0)
+    assert second == "solved" and "solved" not in others
 
 
 def test_two_of_four_input_channels_are_zero(stage):

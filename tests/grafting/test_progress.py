@@ -31,6 +31,14 @@ def test_terminal() -> None:
     assert last == "[2/2] one/block1  step 10/10  loss 0.2  held-out 0.25  took 0:00\x1b[K\n"
 
 
+def test_a_phase_that_has_not_begun_has_no_loss_of_the_one_before() -> None:
+    terminal = _Terminal()
+    line = ProgressLine(_PHASES, terminal)
+    line(Progress(_PHASES[0], 10, np.array([0.2]), 0.25, 0.9))
+    line(Progress(_PHASES[1], 0, np.array([])))
+    assert terminal.getvalue().split("\r")[-1] == "[2/2] one/block1  step 0/10\x1b[K"
+
+
 def test_log_has_one_line_per_phase() -> None:
     log = io.StringIO()
     _tell(ProgressLine(_PHASES, log))
