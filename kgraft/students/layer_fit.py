@@ -15,6 +15,9 @@ from kgraft.students.selection import MOST_FEATURES, least_missed
 from kgraft.students.sparse import SparseSystem, Sparsity
 
 LAYER_RIDGE = 1e-2
+# Where weights go, the others have to move. What held-out examples would choose with all weights is
+# too strong for that: the weights that are pulled towards make almost what is wanted.
+SPARSE_RIDGE = 1e-1
 # Strengths tried on held-out examples where a layer is fitted.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 # Weaker than what weights are pulled by: here it only keeps the inverse well.
@@ -149,9 +152,8 @@ class LayerFit:
         """Weights and bias from the problem's rows, the held-out ones apart."""
         fit, held = equations
         bias = self.layer.use_bias
-        strength = LAYER_RIDGE
-        if fit.rows and held.rows:
-            # Chosen with all weights even where most will go.
+        strength = LAYER_RIDGE if sparsity is None else SPARSE_RIDGE
+        if sparsity is None and fit.rows and held.rows:
             strength = best_strength(fit, held, towards, strengths=STRENGTHS, bias=bias)
         system: RidgeSystem | SparseSystem
         system = RidgeSystem.of(fit.plus(held), towards, strength=strength, bias=bias)
