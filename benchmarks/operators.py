@@ -5,16 +5,19 @@
 Every file is cut off behind each of its operators in turn. What a piece takes longer than the one
 before it is its last operator's time. All pieces are measured in turns, one image at a time; a
 piece's time is the least of its runs, as a difference of medians would be lost in what the machine
-does beside. Operators that an interpreter runs as one, as a convolution and its ReLU, count as one.
+does beside. Of operators that LiteRT runs as one the sum holds, not each one's share: the first of
+them runs by itself where a piece ends with it. One that makes several tensors counts with the next.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import command
+from benchmarks.turns import take_turns
 
 _BURST = 10
 
@@ -31,7 +34,7 @@ def measure(flags: argparse.Namespace) -> command.Results:
     """Measures all files.
 
     Args:
-        flags: `files`, `rounds`; `threads`, 1 where it is not given.
+        flags: `files`, `rounds`, `threads`.
 
     Returns:
         For each file, by its path: `operators` in the order they run, each with what it does, its
@@ -44,7 +47,7 @@ def measure(flags: argparse.Namespace) -> command.Results:
     from kgraft.export.runner import load_interpreter
 
     others = machine.OtherWork()
-    threads = flags.threads or 1
+    threads = flags.threads or os.cpu_count() or 1
     data = {}
     for path in flags.files:
         load_interpreter(path)
@@ -79,63 +82,55 @@ def operator_times(
     from kgraft.export.flatbuffer import read_ops
 
     ops = {name: read_ops(data)[0] for name, data in files.items()}
-    runs = {
-        (name, end): _runner(cut_behind(files[name], end), threads)
+    pieces = {
+        (name, op.output): _burst(cut_behind(files[name], op.output), threads)
         for name, found in ops.items()
-        for end in range(len(found))
+        for op in found
     }
-    command.tell(f"measuring {len(runs)} pieces at {threads} thread(s)")
-    least = dict.fromkeys(runs, float("inf"))
-    for _ in range(rounds):
-        for piece, run in runs.items():
-            least[piece] = min(least[piece], *_timed(run))
+    command.tell(f"measuring {len(pieces)} pieces at {threads} thread(s)")
+    times = take_turns(pieces, rounds=rounds)
     return {
-        name: _figures(found, [least[name, end] for end in range(len(found))], files[name])
+        name: _figures(found, [min(times[name, op.output]) for op in found], files[name])
         for name, found in ops.items()
     }
 
 
-def cut_behind(data: bytes, end: int) -> bytes:
+def cut_behind(data: bytes, tensor: int) -> bytes:
     """Returns a `.tflite` file that stops behind one of its operators.
 
     Args:
-        data: a whole file of one graph.
-        end: number of the operator; what it makes becomes the file's output.
+        data: a whole file.
+        tensor: number of the tensor that the operator makes; it becomes the file's output.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
+
+    from kgraft.export.flatbuffer import pack_model
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     graph = model.subgraphs[0]
+    end = next(i for i, operator in enumerate(graph.operators) if tensor in operator.outputs)
     graph.operators = graph.operators[: end + 1]
-    graph.outputs = list(graph.operators[end].outputs)
+    graph.outputs = [tensor]
     model.signatureDefs = []
-    builder = flatbuffers.Builder(len(data) + 2**16)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return pack_model(model, data)
 
 
-def _runner(data: bytes, threads: int) -> Callable[[], None]:
-    import numpy as np
+def _burst(data: bytes, threads: int) -> Callable[[], float]:
+    """Some runs in a row, which return the least milliseconds of one."""
+    from kgraft.export.latency import ready_run
 
-    from kgraft.export.runner import open_interpreter, quantize
+    run = ready_run(data, threads=threads)
 
-    interpreter = open_interpreter(data, threads=threads)
-    takes = interpreter.get_input_details()[0]
-    image = np.random.default_rng(0).uniform(0, 1, takes["shape"])
-    interpreter.set_tensor(takes["index"], quantize(image, takes))
-    return interpreter.invoke
+    def burst() -> float:
+        run()  # finds the caches full of another piece
+        times = []
+        for _ in range(_BURST):
+            began = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - began)
+        return 1000 * min(times)
 
-
-def _timed(run: Callable[[], None]) -> list[float]:
-    """Milliseconds of some runs in a row; the first finds the caches full of another piece."""
-    run()
-    times = []
-    for _ in range(_BURST):
-        began = time.perf_counter()
-        run()
-        times.append(1000 * (time.perf_counter() - began))
-    return times
+    return burst
 
 
 def _figures(ops: Sequence[Any], until: Sequence[float], data: bytes) -> dict[str, Any]:

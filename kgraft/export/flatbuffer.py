@@ -1,14 +1,18 @@
-"""Reads from a `.tflite` file what it is made of, without running it."""
+"""What a `.tflite` file is made of, read without running it, and written again."""
 
 import collections
 import dataclasses
 import math
 
+import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 _BUILTIN_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
 }
+# What kernels for microcontrollers expect of weights, and the schema asks for.
+_ALIGNMENT = 16
 _BYTES = {
     schema.TensorType.INT8: 1,
     schema.TensorType.UINT8: 1,
@@ -135,6 +139,43 @@ def least_arena(data: bytes) -> int:
 
     touched = [{*op.inputs, op.output} - constants - {-1} for op in ops]
     return max((sum(map(size, numbers)) for numbers in touched), default=0)
+
+
+def pack_model(model: schema.ModelT, file: bytes) -> bytes:
+    """Writes a changed model as a `.tflite` file.
+
+    Args:
+        model: the file's contents as objects; its buffers are replaced.
+        file: the file that it was read from.
+    """
+    model.buffers = [_AlignedBuffer(buffer, file) for buffer in model.buffers]
+    builder = flatbuffers.Builder(len(file) + 2**16)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+class _AlignedBuffer(schema.BufferT):
+    """A buffer that is written where the schema wants it; the generated code aligns to one byte."""
+
+    def __init__(self, buffer: schema.BufferT, file: bytes):
+        super().__init__(data=buffer.data)
+        if buffer.offset > 1:
+            # ai-edge-quantizer may put it behind the flatbuffer, which ends elsewhere from now on.
+            self.data = np.frombuffer(file, "u1", buffer.size, buffer.offset)
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
+        """Writes the buffer and returns its place."""
+        place = None
+        if self.data is not None:
+            data = np.asarray(self.data, np.uint8).tobytes()
+            builder.StartVector(1, len(data), _ALIGNMENT)
+            builder.head = builder.Head() - len(data)
+            builder.Bytes[builder.Head() : builder.Head() + len(data)] = data
+            place = builder.EndVector()
+        schema.BufferStart(builder)
+        if place is not None:
+            schema.BufferAddData(builder, place)
+        return schema.BufferEnd(builder)
 
 
 def _op_name(code: schema.OperatorCode) -> tuple[str, bool]:

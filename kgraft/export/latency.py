@@ -81,7 +81,7 @@ def measure_timings(
     Raises:
         KgraftError: a file's runtime cannot run it.
     """
-    runners = {name: _ready(model, threads) for name, model in models.items()}
+    runners = {name: ready_run(model, threads=threads) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     end = time.perf_counter() + seconds * len(models)
     for _ in range(max(1, -(-runs // _BURST))):
@@ -104,8 +104,16 @@ def _timing(seconds: list[float], threads: int) -> Timing:
     )
 
 
-def _ready(model: str | Path | bytes, threads: int) -> Callable[[], object]:
-    """Opens a file and returns one run of it, warm."""
+def ready_run(model: str | Path | bytes, *, threads: int = 1) -> Callable[[], object]:
+    """Opens a file and returns one run of it at batch 1, warm.
+
+    Args:
+        model: path of a `.tflite` or `.onnx` file, or a `.tflite` file itself.
+        threads: threads one run may use.
+
+    Raises:
+        KgraftError: the file's runtime cannot run it.
+    """
     run = _onnx_run(model, threads) if is_onnx(model) else _litert_run(model, threads)
     _timed_runs(run, _WARM_UP)
     return run

@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from kgraft.data.preprocess import normalization
+from kgraft.export.flatbuffer import pack_model
 from kgraft.export.guards import Shape
 from kgraft.export.names import INPUT_NAME, LABELS_NAME, OUTPUT_NAME
 from kgraft.export.records import DeviceInput
@@ -26,8 +27,6 @@ _COLOR_SPACES = {3: 1, 1: 2}  # RGB, GRAYSCALE
 _TENSOR_AXIS_LABELS = 2
 _IMAGE_PROPERTIES = 2
 _NORMALIZATION_OPTIONS = 1
-# What kernels for microcontrollers expect of weights, and the schema asks for.
-_ALIGNMENT = 16
 
 
 def with_metadata(
@@ -46,12 +45,9 @@ def with_metadata(
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     model.buffers.append(schema.BufferT(data=np.frombuffer(_metadata(shape, takes, labels), "u1")))
-    model.buffers = [_AlignedBuffer(buffer, data) for buffer in model.buffers]
     entry = schema.MetadataT(name=METADATA_NAME, buffer=len(model.buffers) - 1)
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(data) + 2**16)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return _with_labels(bytes(builder.Output()), labels)
+    return _with_labels(pack_model(model, data), labels)
 
 
 def label_lines(labels: Sequence[str]) -> bytes:
@@ -73,30 +69,6 @@ def read_labels(data: bytes) -> tuple[str, ...] | None:
             return tuple(archive.read(LABELS_NAME).decode("utf-8").split("\n")[:-1])
     except (zipfile.BadZipFile, KeyError):
         return None
-
-
-class _AlignedBuffer(schema.BufferT):
-    """A buffer that is written where the schema wants it; the generated code aligns to one byte."""
-
-    def __init__(self, buffer: schema.BufferT, file: bytes):
-        super().__init__(data=buffer.data)
-        if buffer.offset > 1:
-            # ai-edge-quantizer may put it behind the flatbuffer, which ends elsewhere from now on.
-            self.data = np.frombuffer(file, "u1", buffer.size, buffer.offset)
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
-        """Writes the buffer and returns its place."""
-        place = None
-        if self.data is not None:
-            data = np.asarray(self.data, np.uint8).tobytes()
-            builder.StartVector(1, len(data), _ALIGNMENT)
-            builder.head = builder.Head() - len(data)
-            builder.Bytes[builder.Head() : builder.Head() + len(data)] = data
-            place = builder.EndVector()
-        schema.BufferStart(builder)
-        if place is not None:
-            schema.BufferAddData(builder, place)
-        return schema.BufferEnd(builder)
 
 
 def _with_labels(data: bytes, labels: Sequence[str] | None) -> bytes:

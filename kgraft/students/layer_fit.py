@@ -15,11 +15,11 @@ from kgraft.students.selection import MOST_FEATURES, least_missed
 from kgraft.students.sparse import SparseSystem, Sparsity
 
 LAYER_RIDGE = 1e-2
-# Where weights go, the others have to move. What held-out examples would choose with all weights is
-# too strong for that: the weights that are pulled towards make almost what is wanted.
-SPARSE_RIDGE = 1e-1
 # Strengths tried on held-out examples where a layer is fitted.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+# Where weights go, the others have to move. What held-out examples would choose with all weights is
+# too strong for that: the weights that are pulled towards make almost what is wanted.
+_SPARSE_RIDGE = 1e-1
 # Weaker than what weights are pulled by: here it only keeps the inverse well.
 _SELECTION_RIDGE = 1e-3
 # Rows per unknown beyond which more places of the same images no longer change the fit.
@@ -152,8 +152,10 @@ class LayerFit:
         """Weights and bias from the problem's rows, the held-out ones apart."""
         fit, held = equations
         bias = self.layer.use_bias
-        strength = LAYER_RIDGE if sparsity is None else SPARSE_RIDGE
-        if sparsity is None and fit.rows and held.rows:
+        strength = LAYER_RIDGE
+        if sparsity is not None:
+            strength = _SPARSE_RIDGE
+        elif fit.rows and held.rows:
             strength = best_strength(fit, held, towards, strengths=STRENGTHS, bias=bias)
         system: RidgeSystem | SparseSystem
         system = RidgeSystem.of(fit.plus(held), towards, strength=strength, bias=bias)

@@ -29,7 +29,7 @@ def _output(data, image):
 
 def test_a_piece_makes_what_the_file_has_there(data):
     ops, _ = read_ops(data)
-    pieces = [cut_behind(data, end) for end in range(len(ops))]
+    pieces = [cut_behind(data, op.output) for op in ops]
     assert [read_ops(piece)[0] for piece in pieces] == [ops[: end + 1] for end in range(len(ops))]
     outputs = [_output(piece, images(1)) for piece in pieces]
     np.testing.assert_array_equal(outputs[-1], _output(data, images(1)))
