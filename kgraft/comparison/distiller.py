@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from kgraft.comparison.setting import Outcome, Setting
+from kgraft.comparison.told import Told
 from kgraft.comparison.whole import Student, random_student
 from kgraft.data.preprocess import preprocess
 from kgraft.grafting import fuse
@@ -29,9 +30,18 @@ def distiller(setting: Setting) -> Outcome:
     )
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
     if setting.updates:
-        model.fit(_dataset(setting), epochs=1, shuffle=False, verbose=0)
+        callbacks = [_tells(setting.updates)]
+        model.fit(_dataset(setting), epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
     settings = {"start": "random", "keras": keras.__version__, "rate": 1e-3, "temperature": 3.0}
     return Outcome(fuse(student), setting.updates, settings)
+
+
+def _tells(updates: int) -> keras.callbacks.Callback:
+    told = Told("distiller", updates)
+    # Keras tells the mean over all batches so far, and counts batches from 0.
+    return keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: told(batch + 1, logs["loss"])
+    )
 
 
 def _joined(student: Student) -> tuple[tuple[Graph, ...], set[int]]:

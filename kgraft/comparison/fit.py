@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kgraft.comparison.told import Told
 from kgraft.errors import KgraftError
 from kgraft.grafting.batches import shuffled_batches
 from kgraft.grafting.rows import Source, gather_rows
@@ -78,11 +79,13 @@ def fit(
     )
     run = _compiled(loss, list(variables), data, plan)
     losses: list[np.ndarray] = []
+    told = Told(plan.name, plan.updates)
     for first in range(0, plan.updates, _UPDATES_PER_CALL):
         part = batches[first : first + _UPDATES_PER_CALL]
         found = run(tf.constant(part.rows), tf.constant(part.weights)).numpy()
         _check_finite(found, first, plan)
         losses.append(found)
+        told(first + len(found), float(found.mean()))
     return np.concatenate(losses) if losses else np.empty(0, np.float32)
 
 

@@ -1,4 +1,7 @@
 import dataclasses
+import functools
+import importlib
+import re
 
 import numpy as np
 import pytest
@@ -6,10 +9,13 @@ from small_models import small_model
 
 from kgraft.comparison import METHODS
 from kgraft.comparison.methods import check_methods, method
+from kgraft.comparison.told import Told
 from kgraft.errors import KgraftError
 from kgraft.graph import count_macs
 from kgraft.students import assign_recipes
 
+# Modules that their functions' names hide.
+fit, distiller = (importlib.import_module(f"kgraft.comparison.{n}") for n in ("fit", "distiller"))
 from_pruned = [name for name in METHODS if method(name).prunes]
 
 
@@ -117,6 +123,17 @@ def test_students_of_their_own_work_with_the_others(world, tmp_path):
 def test_a_single_last_block_leaves_fitnet_without_hints(world):
     made = method("fitnet").run(world.setting(graft="3"))
     assert (made.settings["hints_at"], made.updates) == ([], 2)
+
+
+@pytest.mark.parametrize("name", ["kd", "distiller"])
+def test_long_trainings_tell_how_far_they_are(name, world, monkeypatch, capsys):
+    told = functools.partial(Told, every=0)
+    for module in (fit, distiller):
+        monkeypatch.setattr(module, "Told", told)
+    method(name).run(world.setting(graft="3", steps=(25, 25)))
+    err = capsys.readouterr().err
+    assert re.search(rf"^kgraft: {name}  update 20/25  loss \d\S*  \d+:\d\d left$", err, re.M)
+    assert "update 25/25" not in err
 
 
 def test_finetune_learns_the_labels(world, pixels):
