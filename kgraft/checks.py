@@ -1,10 +1,14 @@
 """Checks of settings, each with a message that names the flag; no TensorFlow."""
 
+import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
 from kgraft.errors import KgraftError
 
+# Keras takes none that is larger.
+_LARGEST_SEED = 2**32 - 1
 SOURCE_KINDS = ("tfds", "folder", "npz", "embedded")
 
 
@@ -34,6 +38,8 @@ def at_least(flag: str, value: float | None, low: float) -> None:
     Raises:
         KgraftError: the value is smaller, or not a number.
     """
+    if value is not None:
+        _number(flag, value)
     if value is not None and not value >= low:
         raise KgraftError(f"--{flag} must be at least {low}; got {value}")
 
@@ -52,8 +58,23 @@ def whole(flag: str, value: Any) -> None:
         raise KgraftError(f"--{flag} must be a whole number; got {value!r}")
 
 
+def check_seed(flag: str, value: int) -> None:
+    """Checks for what every random generator takes.
+
+    Args:
+        flag: the flag's name.
+        value: what came.
+
+    Raises:
+        KgraftError: the value is not a whole number from 0 to 2**32 - 1.
+    """
+    whole(flag, value)
+    if not 0 <= value <= _LARGEST_SEED:
+        raise KgraftError(f"--{flag} must be from 0 to {_LARGEST_SEED}; got {value}")
+
+
 def above_zero(flag: str, value: float | tuple[float, ...] | None) -> None:
-    """Checks that a number, or each of several, is above 0; None passes.
+    """Checks that a number, or each of several, is above 0 and finite; None passes.
 
     Args:
         flag: the flag's name.
@@ -64,8 +85,18 @@ def above_zero(flag: str, value: float | tuple[float, ...] | None) -> None:
     """
     if value is None:
         return
-    if not min(value if isinstance(value, tuple) else (value,), default=0) > 0:
+    values = value if isinstance(value, tuple) else (value,)
+    for one in values:
+        _number(flag, one)
+    if not min(values, default=0) > 0:
         raise KgraftError(f"--{flag} must be above 0; got {value}")
+    if max(values) == math.inf:
+        raise KgraftError(f"--{flag} must be finite; got {value}")
+
+
+def _number(flag: str, value: Any) -> None:
+    if not isinstance(value, numbers.Real):
+        raise KgraftError(f"--{flag} must be a number; got {value!r}")
 
 
 def check_source(flag: str, spec: str) -> None:

@@ -29,6 +29,8 @@ EDGE_FORMATS = ("aeq_int8", "aeq_int4", "aeq_mixed")
 ONNX = "onnx"
 FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS, ONNX)
 # The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
+# More than any model has.
+_MOST_BLOCKS = 1000
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
 
 
@@ -57,6 +59,11 @@ class TeacherConfig:
             )
         if isinstance(self.cuts, int):
             at_least("teacher_cuts", self.cuts, 1)
+            if self.cuts > _MOST_BLOCKS:
+                raise KgraftError(
+                    f"--teacher_cuts must be names of cuts or at most {_MOST_BLOCKS} blocks; got "
+                    f"{self.cuts}"
+                )
         one_of("teacher_outputs", self.outputs, TEACHER_OUTPUTS)
         one_of("preprocess", self.preprocess, PREPROCESSINGS)
 
@@ -142,7 +149,9 @@ class TrainConfig:
         above_zero("temperature", self.temperature)
         at_least("feature_weight", self.feature_weight, 0)
         for steps in self.steps:
+            whole("steps", steps)
             at_least("steps", steps, 0)
+        whole("batch", self.batch)
         at_least("batch", self.batch, 1)
         for flag in ("block_rate", "adapter_rate", "block_rate_two", "adapter_rate_two"):
             above_zero(flag, getattr(self, flag))

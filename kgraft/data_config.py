@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from kgraft.checks import at_least, check_source, one_of, whole
+from kgraft.checks import at_least, check_seed, check_source, one_of, whole
 from kgraft.errors import KgraftError
 
 AUGMENTATIONS = ("none", "crop_flip", "imagenet")
@@ -89,7 +89,7 @@ class DataConfig:
             whole(flag, getattr(self, flag))
         at_least("shots", self.shots, 1)
         at_least("images", self.images, 1)
-        at_least("seed", self.seed, 0)
+        check_seed("seed", self.seed)
         at_least("views", self.views, 1)
         at_least("mixed_views", self.mixed_views, 0)
         at_least("extra_images", self.extra_images, 1)
@@ -115,4 +115,4 @@ def same_folder(one: str, other: str) -> bool:
 
 
 def _path(spec: str) -> pathlib.Path:
-    return pathlib.Path(spec.partition(":")[2]).expanduser().absolute()
+    return pathlib.Path(spec.partition(":")[2]).expanduser().resolve()

@@ -222,6 +222,9 @@ def finish(name: str, work: Callable[[], Any], on_interrupt: str = RESUME_HINT) 
         sys.exit(EXIT_ERROR)
     except OSError as error:
         _fail(name, str(error), EXIT_ERROR)
+    except MemoryError as error:
+        reason = f": {error}" if str(error) else ""
+        _fail(name, f"there is too little memory for these settings{reason}", EXIT_ERROR)
     except KeyboardInterrupt:
         _fail(name, f"stopped by Ctrl-C; {on_interrupt}", EXIT_INTERRUPTED)
     sys.exit(0)

@@ -33,6 +33,8 @@ def made_aside(path: Path) -> Iterator[Path]:
         KgraftError: something cannot be written or renamed.
     """
     try:
+        # A link keeps its place: what it leads to is replaced.
+        path = path.resolve()
         with contextlib.ExitStack() as stack:
             with _locked(path.parent):
                 _tidy(path)

@@ -14,6 +14,8 @@ from kgraft.errors import KgraftError
 from kgraft.export import EXPORTS, LABELS_NAME
 from kgraft.pipeline.workdir import CHECKPOINTS, STUDENT, TRANSFER
 from kgraft.report import JSON_NAME
+from kgraft.zoo import check_model
+from kgraft.zoo.teacher import load_file
 
 _WANTED = "--workdir must be the work folder of a finished run of kgraft-distill"
 
@@ -62,7 +64,7 @@ def read_finished(workdir: pathlib.Path) -> FinishedRun:
         preprocess, sha256 = report["flags"]["teacher"]["preprocess"], drawn["sha256"]
         normalization(preprocess)
         compress = CompressConfig(**report["flags"].get("compress", {}))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise KgraftError(
             f"{workdir / JSON_NAME} is not of this version of kgraft: {error}"
         ) from error
@@ -73,16 +75,15 @@ def read_finished(workdir: pathlib.Path) -> FinishedRun:
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise KgraftError(f"{_WANTED}; {path} cannot be read: {error}") from error
 
 
 def _load(path: pathlib.Path) -> keras.Model:
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise KgraftError(f"{_WANTED}; {path} cannot be loaded: {reason}") from error
+        return check_model(load_file(path), str(path))
+    except KgraftError as error:
+        raise KgraftError(f"{_WANTED}; {error}") from error
 
 
 def _with_labels(data: DataConfig, workdir: pathlib.Path) -> DataConfig:

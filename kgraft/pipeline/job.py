@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kgraft.config import RunConfig
+from kgraft.errors import KgraftError
 from kgraft.grafting import (
     Compute,
     Phase,
@@ -126,7 +127,8 @@ def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> Banks:
         Both banks, and what the precision was chosen to be by the held-out one.
 
     Raises:
-        KgraftError: the teacher cannot compute in the precision asked for.
+        KgraftError: the teacher cannot compute in the precision asked for, or its logits are not
+            finite.
     """
     train, transfer = config.train, job.transfer
     positions = positions_wanted(job.phases, features=train.feature_weight > 0)
@@ -148,6 +150,7 @@ def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> Banks:
     with watch.part("bank", f"running the teacher over {count} views and the held-out ones"):
         heldout = fill(transfer.heldout, job.chain)
         try:
+            _check_finite(heldout)
             compute = choose_compute(train.precision, job.chain, heldout)
             bank = fill(transfer.views, compute.chain)
         except BaseException:
@@ -156,6 +159,17 @@ def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> Banks:
     for note in _cache_notes(job.chain, bank, positions):
         tell(note)
     return Banks(bank, heldout, compute)
+
+
+def _check_finite(heldout: ViewBank) -> None:
+    """Refuses a teacher that nothing can be learned from, before anything is."""
+    bad = int(np.sum(~np.isfinite(heldout.logits).all(axis=-1)))
+    if bad:
+        raise KgraftError(
+            f"the teacher's logits are not finite on {bad} of {len(heldout)} held-out views: "
+            "expected a trained model whose weights are finite, and --preprocess to be what it "
+            "was trained on"
+        )
 
 
 def _cache_notes(chain: Chain, bank: ViewBank, positions: tuple[int, ...]) -> list[str]:

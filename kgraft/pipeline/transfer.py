@@ -211,7 +211,7 @@ def class_names(
     """
     if config.labels:
         try:
-            text = pathlib.Path(config.labels).read_text(encoding="utf-8")
+            text = pathlib.Path(config.labels).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise KgraftError(

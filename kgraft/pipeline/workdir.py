@@ -23,10 +23,14 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
         shared: whether other runs may be at work in it, which have made its checkpoint folder.
 
     Raises:
-        KgraftError: it is no folder, cannot be written to, or has files and the run neither
-            resumes nor shares them.
+        KgraftError: its name is not UTF-8, it is no folder, cannot be written to, or has files and
+            the run neither resumes nor shares them.
         KgraftError: its export folder, which the run will replace, holds other things.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # LiteRT and Keras take paths as UTF-8.
+        raise KgraftError(f"--workdir must be a name in UTF-8; got {str(path)!r}") from None
     if path.exists() and not path.is_dir():
         raise KgraftError(f"--workdir must be a folder; {path} is a file")
     welcome = resume or (shared and (path / CHECKPOINTS).is_dir())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,8 +61,13 @@ def read_benchmark(path: Path) -> tuple[BenchmarkRow, ...]:
     except OSError as error:
         raise KgraftError(f"--read={path} cannot be read: {error.strerror}") from error
     try:
-        return _rows(text, path)
-    except (KgraftError, KeyError, TypeError) as error:
+        rows = _rows(text, path)
+        for row in rows:
+            _check_row(row)
+        if not rows:
+            raise KgraftError("it holds no result")
+        return rows
+    except (KgraftError, KeyError, TypeError, RecursionError) as error:
         raise KgraftError(
             f"--read={path} must be the JSON of kgraft-benchmark or litert-benchmark, or the "
             f"output of benchmark_model: {error}"
@@ -101,6 +107,23 @@ def _rows(text: str, path: Path) -> tuple[BenchmarkRow, ...]:
         return tuple(_own_row(row, path) for row in found["rows"])
     results = found if isinstance(found, list) else [found]
     return tuple(_tool_row(result) for result in results)
+
+
+def _check_row(row: BenchmarkRow) -> None:
+    """Refuses what a table cannot show; a file may say anything."""
+    numbers = [row.bytes, row.peak_memory_mb]
+    for timing in row.timings:
+        numbers += [timing.threads, timing.mean_ms, timing.runs]
+        numbers += [timing.median_ms, timing.p95_ms]
+        if timing.threads is None or timing.mean_ms is None:
+            raise KgraftError("a timing lacks its threads or its mean")
+    for number in numbers:
+        if number is not None and (
+            not isinstance(number, (int, float)) or not math.isfinite(number)
+        ):
+            raise KgraftError(f"expected a number; got {number!r}")
+    if not isinstance(row.name, str):
+        raise KgraftError(f"expected the name of a file; got {row.name!r}")
 
 
 def _logs(text: str) -> list[str]:

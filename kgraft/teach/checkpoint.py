@@ -66,10 +66,13 @@ def load_state(workdir: pathlib.Path, *, settings: dict[str, Any]) -> TrainingSt
         with np.load(path) as file:
             note = json.loads(str(file["note"]))
             weights, optimizer = (_numbered(file, part) for part in ("weights", "optimizer"))
-    except (OSError, ValueError, KeyError) as error:
-        raise KgraftError(f"cannot read {path}: remove it to start anew ({error})") from error
-    _check_same(note["settings"], settings, path)
-    return TrainingState(weights, optimizer, tuple(note["history"]), note["seconds"])
+        found = dict(note["settings"])
+        state = TrainingState(weights, optimizer, tuple(note["history"]), float(note["seconds"]))
+    except Exception as error:  # A damaged archive raises most kinds of error.
+        reason = str(error) or type(error).__name__
+        raise KgraftError(f"cannot read {path}: remove it to start anew ({reason})") from error
+    _check_same(found, settings, path)
+    return state
 
 
 def _numbered(file: np.lib.npyio.NpzFile, part: str) -> tuple[np.ndarray, ...]:

@@ -6,6 +6,10 @@ import math
 from kgraft.errors import KgraftError
 
 Value = str | int | float | bool
+# Any setting is below.
+_LARGEST = 1e12
+# Steps are listed one by one.
+_MOST_VALUES = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +91,8 @@ def real(low: float, high: float, *, step: float | None = None, log: bool = Fals
             then trained once. None for any number between.
         log: whether every order of magnitude is as likely as another.
     """
-    return Range(float(low), float(high), step, log)
+    low, high = (float(end) if isinstance(end, int) else end for end in (low, high))
+    return Range(low, high, step, log)
 
 
 def whole(low: int, high: int, *, step: int = 1) -> Range:
@@ -117,12 +122,24 @@ def check_domain(name: str, domain: object) -> None:
             f"{domain!r}"
         )
     if isinstance(domain, Choice):
+        for value in domain.values:
+            if not isinstance(value, (str, int, float)) or value in (math.inf, -math.inf):
+                raise KgraftError(
+                    f"--space: {name} must be a choice of texts, numbers or switches; got {value!r}"
+                )
         if not domain.values or len(set(domain.values)) < len(domain.values):
             raise KgraftError(
                 f"--space: {name} needs values to choose from, each once; got "
                 f"{', '.join(map(str, domain.values)) or 'none'}"
             )
         return
+    kinds = (int,) if domain.whole else (int, float)
+    for number in (domain.low, domain.high, *([] if domain.step is None else [domain.step])):
+        if not isinstance(number, kinds) or not abs(number) < _LARGEST:
+            raise KgraftError(
+                f"--space: {name} must be a range of {'whole ' if domain.whole else ''}numbers "
+                f"below {_LARGEST:g}; got {number!r}"
+            )
     if not domain.low < domain.high:
         raise KgraftError(
             f"--space: {name} is an empty range: expected a low end below the high one; got "
@@ -132,6 +149,11 @@ def check_domain(name: str, domain: object) -> None:
         raise KgraftError(
             f"--space: {name}: the step must be above 0 and fit into {domain.low:g}.."
             f"{domain.high:g}; got {domain.step:g}"
+        )
+    if domain.step is not None and (domain.high - domain.low) / domain.step >= _MOST_VALUES:
+        raise KgraftError(
+            f"--space: {name} has more than {_MOST_VALUES} values: give a larger step"
+            + ("" if domain.whole else ", or none for any number between")
         )
     if domain.log and (domain.step is not None or domain.low <= 0):
         raise KgraftError(f"--space: {name}: a log range begins above 0 and has no step")

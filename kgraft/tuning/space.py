@@ -134,7 +134,8 @@ def _from_file(file: str) -> dict[str, Domain]:
         raise KgraftError(f"--space must be a Python file that sets SPACE; there is no {file}")
     try:
         found = runpy.run_path(file).get("SPACE")
-    except Exception as error:
+    # With sys.exit() all would seem to have gone well.
+    except (Exception, SystemExit) as error:
         raise KgraftError(f"--space={file}: {type(error).__name__}: {error}") from error
     if not isinstance(found, dict):
         raise KgraftError(
@@ -171,9 +172,9 @@ def check_space(space: Space, base: RunConfig) -> None:
             _check_value(name, value, space, base)
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: object) -> None:
     known = (CUTS, *STAGES, *SETTINGS)
-    if name not in known and not BLOCK.fullmatch(name):
+    if name not in known and not (isinstance(name, str) and BLOCK.fullmatch(name)):
         raise KgraftError(
             f"--space: there is no parameter {name!r}; there are {', '.join(known)}, and for each "
             "block, such as the second one, block1, block1_ratio, block1_rate"

@@ -11,6 +11,7 @@ import keras_tuner
 from keras_tuner.engine import trial as trial_module
 
 from kgraft.comparison.run import reason_of
+from kgraft.errors import KgraftError
 from kgraft.tuning.declare import active_values
 from kgraft.tuning.hypermodel import GraftHyperModel
 from kgraft.tuning.oracles import HYPERBAND_EPOCHS, make_oracle
@@ -42,13 +43,19 @@ class GraftTuner(keras_tuner.Tuner):
         self._on_trial = on_trial
         self._asked = 0.0
         # Keras Tuner says on stdout that it reloads.
-        with contextlib.redirect_stdout(io.StringIO()):
-            super().__init__(
-                oracle,
-                hypermodel,
-                directory=str(folder.parent),
-                project_name=folder.name,
-            )
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                super().__init__(
+                    oracle,
+                    hypermodel,
+                    directory=str(folder.parent),
+                    project_name=folder.name,
+                )
+        except (KeyError, TypeError, ValueError) as error:  # Those of a file cut short.
+            raise KgraftError(
+                f"the search in {folder} cannot be gone on with: {type(error).__name__}: {error}; "
+                "choose another --workdir, or remove it to start anew"
+            ) from error
 
     def _populate_initial_space(self) -> None:
         # The space is declared as a whole: no model has to be built to find its conditions.

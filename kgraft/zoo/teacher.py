@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+import zipfile
+from typing import Any
 
 import keras
 
@@ -13,6 +15,7 @@ from kgraft.zoo.build import build
 # Keras gives `keras.Model(inputs, outputs)` this class, but no public name for it.
 _TENSOR = keras.Input((1,))
 FUNCTIONAL = type(keras.Model(_TENSOR, _TENSOR))
+_HALF = ("float16", "bfloat16")
 EMBEDDED = pathlib.Path(__file__).parent / "embedded"
 
 
@@ -110,6 +113,9 @@ def load_file(path: pathlib.Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises most kinds of error on a broken or foreign file.
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
+            # Keras says that there is no such file.
+            reason = ["it is no zip archive, or the end of it is missing"]
         raise KgraftError(
             f"{path} cannot be read as a Keras model: expected a file made by model.save, with "
             f"layers that Keras knows ({reason[0]})"
@@ -117,7 +123,7 @@ def load_file(path: pathlib.Path) -> keras.Model:
 
 
 def check_model(model: keras.Model, source: str) -> keras.Model:
-    """Returns a model as a functional one with one image in and one vector out.
+    """Returns a model as a functional float32 one with one image in and one vector out.
 
     Args:
         model: functional or Sequential.
@@ -128,6 +134,7 @@ def check_model(model: keras.Model, source: str) -> keras.Model:
         KgraftError: it has several inputs or outputs.
         KgraftError: the input is not `[batch, height, width, channels]` of a fixed size, or the
             output not `[batch, classes]`.
+        KgraftError: it computes in half precision and cannot be made anew in float32.
     """
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
@@ -147,4 +154,35 @@ def check_model(model: keras.Model, source: str) -> keras.Model:
             f"{source} maps {taken} to {given}; expected images [batch, height, width, channels] "
             f"of a fixed size to logits [batch, classes]"
         )
-    return model
+    return in_float32(model, source)
+
+
+def in_float32(model: keras.Model, source: str) -> keras.Model:
+    """Returns a model that computes in float32: itself, or the same layers and weights.
+
+    Mixed precision is for training; what is exported is float32, and compared with it.
+
+    Args:
+        model: a functional model; it does not change.
+        source: what to call it in messages.
+
+    Raises:
+        KgraftError: a layer computes in half precision and cannot be made anew.
+    """
+    if all(layer.compute_dtype not in _HALF for layer in model._flatten_layers()):
+        return model
+
+    def wider(op: Any) -> Any:
+        # A plain operation, such as a sum, takes the type that comes.
+        kind = {"dtype": "float32"} if isinstance(op, keras.layers.Layer) else {}
+        return type(op).from_config({**op.get_config(), **kind})
+
+    try:
+        made = keras.models.clone_model(model, clone_function=wider, recursive=True)
+        made.set_weights(model.get_weights())
+    except Exception as error:  # Layers of a user's own may raise anything.
+        raise KgraftError(
+            f"{source} computes in half precision, and cannot be made anew in float32: expected "
+            f"a float32 model ({error})"
+        ) from error
+    return made

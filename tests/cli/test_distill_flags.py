@@ -102,7 +102,7 @@ def test_images_beside_given_shots():
         ("--teacher_outputs=x", "--teacher_outputs must be one of"),
         ("--start=x", "--start must be one of teacher, random; got 'x'"),
         ("--shots=0", "--shots must be at least 1; got 0"),
-        ("--seed=-1", "--seed must be at least 0; got -1"),
+        ("--seed=-1", "--seed must be from 0 to 4294967295; got -1"),
         ("--steps=-1", "--steps must be at least 0; got -1"),
         ("--batch=0", "--batch must be at least 1; got 0"),
         ("--block_rate=0", "--block_rate must be above 0; got 0.0"),

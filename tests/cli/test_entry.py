@@ -109,6 +109,12 @@ def test_flagfile_that_is_no_text(command, tmp_path):
             1,
             "[Errno 13] Permission denied: '/root/x'",
         ),
+        (MemoryError(), 1, "there is too little memory for these settings"),
+        (
+            MemoryError("Unable to allocate 1 PiB"),
+            1,
+            "there is too little memory for these settings: Unable to allocate 1 PiB",
+        ),
         (KeyboardInterrupt(), 130, f"stopped by Ctrl-C; {entry.RESUME_HINT}"),
     ],
 )

@@ -29,6 +29,15 @@ def test_a_folder_takes_the_place_of_an_older_one(folder):
     assert os.listdir(folder.parent) == ["out"]
 
 
+def test_a_link_keeps_its_place(folder):
+    link = folder.with_name("link")
+    link.symlink_to(folder)
+    for text in ("second", "third"):
+        write_text(link, text)
+        assert (folder / "file").read_text() == text
+    assert link.is_symlink() and sorted(os.listdir(folder.parent)) == ["link", "out"]
+
+
 def test_others_can_read_it(folder):
     plain = folder.with_name("plain")
     plain.mkdir()

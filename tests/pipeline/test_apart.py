@@ -68,6 +68,13 @@ def test_splits_of_tfds_that_overlap(config):
         )
 
 
+def test_a_folder_by_another_name(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    assert same_folder(f"folder:{tmp_path}/images", f"folder:{tmp_path}/link")
+    assert same_folder(f"folder:{tmp_path}/images", f"folder:{tmp_path}/x/../images")
+
+
 def test_folders_in_one_another():
     assert same_folder("folder:images", "folder:images/")
     assert same_folder("folder:images", "folder:images/val")

@@ -343,7 +343,7 @@ def test_a_work_folder_that_is_a_file(refused, tmp_path):
         (["--steps=many"], "expected one whole number, or two"),
         (["--steps=-1"], "--steps must be at least 0; got -1"),
         (["--dataset=images"], "--dataset must be tfds:NAME, folder:PATH, npz:PATH or embedded"),
-        (["--seed=-1"], "--seed must be at least 0; got -1"),
+        (["--seed=-1"], "--seed must be from 0 to 4294967295; got -1"),
         (["--shots=0"], "--shots must be at least 1; got 0"),
         (["--shots=none"], "give --shots (images a class) or --images (in all)"),
         (["--block_rate=nan"], "expected a finite number"),

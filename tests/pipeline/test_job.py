@@ -1,9 +1,10 @@
 """The banks of a run: what is kept where, and what the user is told of it."""
 
+import keras
 import numpy as np
 import pytest
 
-from kgraft import api
+from kgraft import KgraftError, api
 from kgraft.grafting import ViewBank
 from kgraft.pipeline.job import fill_banks, open_job
 from kgraft.pipeline.stopwatch import Stopwatch
@@ -20,6 +21,15 @@ def test_nothing_is_told_of_what_is_in_memory(world, tmp_path, capsys):
     (bank, heldout, _), told = banks_of(world, tmp_path, capsys)
     assert (len(bank), len(heldout)) == (48, 24) and told == []
     assert bank.cached == heldout.cached == (0, 1, 2, 3) and bank.spilled == ()
+
+
+def test_a_teacher_whose_logits_are_not_finite_is_refused(world, tmp_path):
+    config = world.config(workdir=str(tmp_path))
+    teacher = keras.saving.load_model(world.teacher)
+    teacher.set_weights([np.full_like(weight, np.nan) for weight in teacher.get_weights()])
+    job = open_job(config, Stopwatch(), teacher)
+    with pytest.raises(KgraftError, match="logits are not finite on 24 of 24 held-out views"):
+        fill_banks(job, config, Stopwatch())
 
 
 def test_what_is_on_disk_or_computed_anew_is_told(world, tmp_path, capsys):

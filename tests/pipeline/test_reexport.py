@@ -163,7 +163,13 @@ def test_a_report_of_before_auto_was_resolved(workdir):
     ("name", "text", "message"),
     [
         ("report.json", "{", r"report\.json cannot be read: "),
-        ("student.keras", "nothing", r"student\.keras cannot be loaded: "),
+        ("report.json", "[" * 100_000, r"report\.json cannot be read: "),
+        ("student.keras", "nothing", r"student\.keras cannot be read as a Keras model: .*no zip a"),
+        (
+            "report.json",
+            '{"flags": {"data": {"dataset": null}}}',
+            r"report\.json is not of this version of kgraft: 'NoneType'",
+        ),
         ("report.json", '{"flags": {}}', r"report\.json is not of this version of kgraft: 'data'"),
     ],
 )

@@ -103,6 +103,6 @@ def test_names_of_logits(world, teacher, tmp_path):
     colours = ("red", "green", "blue", "yellow")
     assert class_names(config.data, transfer, test, 4) == colours
     assert class_names(config.data, transfer, test, 5) is None
-    (tmp_path / "labels.txt").write_text("a\n\n b \nc\nd\n")
+    (tmp_path / "labels.txt").write_text("a\n\n b \nc\nd\n", "utf-8-sig")
     named = world.config(labels=str(tmp_path / "labels.txt")).data
     assert class_names(named, transfer, test, 4) == ("a", "b", "c", "d")

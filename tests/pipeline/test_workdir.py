@@ -15,6 +15,11 @@ def test_checking_makes_nothing(tmp_path):
     assert path.is_dir() and not list(path.iterdir())
 
 
+def test_a_name_that_is_not_utf8(tmp_path):
+    with pytest.raises(KgraftError, match=r"--workdir must be a name in UTF-8; got '.*\\udcff'"):
+        check_workdir(tmp_path / "x\udcff", resume=False)
+
+
 def test_an_empty_folder_may_be_used(tmp_path):
     check_workdir(tmp_path, resume=False)
     start_workdir(tmp_path)

@@ -16,6 +16,7 @@ TEACHER = BenchmarkRow(
 )
 STUDENT = BenchmarkRow("student.tflite", 200_000, (Timing(1, 0.1, 0.2, 0.1, 100),), None, "LiteRT")
 PHONE = BenchmarkRow("student.tflite", None, (Timing(1, None, None, 0.2, 50),), 3.0, "phone")
+TIMING = {"threads": 1, "median_ms": 0.1, "p95_ms": 0.2, "mean_ms": 0.1, "runs": 9}
 
 
 def cells(rows):
@@ -108,12 +109,44 @@ def test_what_the_linker_said_before_is_no_log(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]x", '{"rows": [{}]}', "no devices found", "[1]", '{"latency": {}}']
+    "text",
+    [
+        "",
+        "{}",
+        "[]x",
+        '{"rows": [{}]}',
+        "no devices found",
+        "[1]",
+        '{"latency": {}}',
+        "[]",
+        '{"rows": []}',
+        "[" * 100_000,
+    ],
 )
 def test_what_is_none_of_these(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(KgraftError, match=r"--read=.*x\.json must be the JSON of kgraft-bench"):
+        read_benchmark(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bytes": "x"}, "expected a number; got 'x'"),
+        ({"peak_memory_mb": float("nan")}, "expected a number; got nan"),
+        ({"name": None}, "expected the name of a file; got None"),
+        ({"timings": [{**TIMING, "threads": "1"}]}, "expected a number; got '1'"),
+        ({"timings": [{**TIMING, "mean_ms": None}]}, "a timing lacks its threads or its mean"),
+    ],
+)
+def test_values_that_no_table_can_show(tmp_path, changes, message):
+    path = tmp_path / "x.json"
+    row = {"name": "a", "bytes": 1, "timings": [TIMING], "peak_memory_mb": 1, "measured_by": "b"}
+    path.write_text(json.dumps({"rows": [row]}))
+    assert read_benchmark(path)[0].name == "a"
+    path.write_text(json.dumps({"rows": [row | changes]}))
+    with pytest.raises(KgraftError, match=f"output of benchmark_model: {message}"):
         read_benchmark(path)
 
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -33,8 +35,26 @@ def test_other_settings_are_refused(tmp_path):
         load_state(tmp_path, settings={"seed": 2, "batch": 2})
 
 
-def test_broken_file(tmp_path):
-    (tmp_path / FILE).write_bytes(b"PK broken")
+def _cut(whole):
+    return whole[: len(whole) // 2]
+
+
+def _flipped(whole):
+    return whole[:200] + bytes(255 - byte for byte in whole[200:]) if whole else whole
+
+
+@pytest.mark.parametrize("spoil", [_cut, _flipped, lambda _: b"", lambda _: b"PK broken"])
+def test_broken_file(tmp_path, spoil):
+    save_state(STATE, tmp_path, settings={})
+    (tmp_path / FILE).write_bytes(spoil((tmp_path / FILE).read_bytes()))
+    with pytest.raises(KgraftError, match=r"cannot read .*: remove it to start anew"):
+        load_state(tmp_path, settings={})
+
+
+@pytest.mark.parametrize("note", [[], {"settings": []}, {"settings": {}, "seconds": 1}])
+def test_a_note_of_another_kind(tmp_path, note):
+    with open(tmp_path / FILE, "wb") as file:
+        np.savez(file, note=np.array(json.dumps(note)))
     with pytest.raises(KgraftError, match=r"cannot read .*: remove it to start anew"):
         load_state(tmp_path, settings={})
 

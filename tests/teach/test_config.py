@@ -36,6 +36,7 @@ def test_defaults_are_valid():
         ({"momentum": 1.0}, "--momentum must be at least 0 and below 1"),
         ({"label_smoothing": -0.1}, "--label_smoothing must be at least 0"),
         ({"crop_padding": -1}, "--crop_padding must be at least 0"),
+        ({"seed": -1}, "--seed must be from 0 to 4294967295; got -1"),
     ],
 )
 def test_bad_values_name_the_flag(changes, message):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from kgraft.errors import KgraftError
@@ -49,6 +51,13 @@ def test_cuts_as_tuples():
         (choice(1, 1), "x needs values to choose from, each once; got 1, 1"),
         (real(0.1, 0.5, step=1), "x: the step must be above 0 and fit into 0.1..0.5; got 1"),
         (real(0.0, 0.5, log=True), "x: a log range begins above 0"),
+        (choice([1, 2], [3]), r"x must be a choice of texts, numbers or switches; got \[1, 2\]"),
+        (choice(0.5, math.inf), "x must be a choice of texts, numbers or switches; got inf"),
+        (real(0.3, 0.9, step="x"), "x must be a range of numbers below 1e.12; got 'x'"),
+        (whole("a", "b"), "x must be a range of whole numbers below 1e.12; got 'a'"),
+        (whole(0.5, 3), "x must be a range of whole numbers below 1e.12; got 0.5"),
+        (whole(0, 10**30), "x must be a range of whole numbers below 1e.12; got 10000"),
+        (real(0.3, 0.9, step=1e-300), "x has more than 100000 values: give a larger step, or non"),
         (0.5, r"x must be choice\(\.\.\.\), real\(low, high\) or whole\(low, high\); got 0.5"),
     ],
 )

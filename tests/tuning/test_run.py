@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -48,6 +49,14 @@ def test_every_trial_has_a_record_and_a_failing_one_stops_nothing(done):
     assert content["ranked"][0] == content["best"]
     assert lines[0].startswith("2 trials, random, 2 parameters; judged on 40 views: 4 further")
     assert any(": failed: it broke" in line for line in lines)
+
+
+def test_a_search_whose_state_is_cut_short_is_named(done, world, tmp_path):
+    folder = tmp_path / "work"
+    shutil.copytree(done[2], folder)
+    (folder / "tuner" / "oracle.json").write_text("{")
+    with pytest.raises(KgraftError, match=r"the search in .*tuner cannot be gone on with: JSOND"):
+        search(world, folder, graft="1", resume=True, trials=3)
 
 
 def test_pictures_tensorboard_and_table(done):

@@ -46,6 +46,8 @@ def test_parts_exist_only_where_they_do_something():
         ("block3=keep|drop", "block3: the teacher is cut into 3 blocks, 0 to 2"),
         ("block1_ratio=0.5..1.5", "block1_ratio=1.5: .* ratio above 0 and up to 1"),
         ("loss=mse|hint", "loss=hint: --loss must be one of"),
+        ("steps_one=1.0..5.0", "steps_one=1.0: --steps must be a whole number; got 1.0"),
+        ("batch=a|b", "batch=a: --batch must be a whole number; got 'a'"),
         ("batch=0|32", "batch=0: --batch must be at least 1"),
         ("block1_rate=0.0..1.0", "block1_rate=0.0: --block_rate must be above 0"),
         ("block0_ratio=0.25|0.5", "block0_ratio does nothing: block 0 is keep; give block0"),
@@ -121,6 +123,7 @@ def test_a_file_and_what_the_flags_say(tmp_path):
         ("SPACE = 3", "must set SPACE to a dict of parameters; got int"),
         ("x = 1", "must set SPACE to a dict of parameters; got NoneType"),
         ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("import sys; sys.exit(0)", r"space.py: SystemExit: 0"),
     ],
 )
 def test_files_that_set_no_space(tmp_path, text, message):

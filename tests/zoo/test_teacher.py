@@ -5,7 +5,7 @@ from keras import layers
 
 from kgraft.data import eval_batches, open_source
 from kgraft.errors import KgraftError
-from kgraft.zoo import load_teacher
+from kgraft.zoo import check_model, load_teacher
 
 
 def functional(outputs=1, inputs=1, shape=(8, 8, 3)):
@@ -104,7 +104,7 @@ def test_unknown_preprocess():
 def test_file_that_is_no_model(tmp_path):
     path = tmp_path / "teacher.keras"
     path.write_bytes(b"not a zip file")
-    with pytest.raises(KgraftError, match="cannot be read as a Keras model") as caught:
+    with pytest.raises(KgraftError, match=r"read as a Keras model.*\(it is no zip arch") as caught:
         load_teacher(str(path))
     assert "\n" not in str(caught.value)
 
@@ -115,6 +115,41 @@ def test_truncated_file(tmp_path):
         file.truncate(2000)
     with pytest.raises(KgraftError, match="cannot be read as a Keras model"):
         load_teacher(path)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_of_mixed_precision_computes_in_float32(tmp_path, policy):
+    former = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(policy)
+        x = keras.Input((8, 8, 3))
+        inner = keras.Sequential([keras.Input((8, 8, 4)), layers.Conv2D(4, 3, padding="same")])
+        y = inner(layers.Conv2D(4, 3, padding="same", name="first")(x)) + 1.0
+        y = layers.Dense(2, dtype="float32")(layers.GlobalAveragePooling2D()(y))
+        path = saved(keras.Model(x, y), tmp_path)
+    finally:
+        keras.config.set_dtype_policy(former)
+    loaded, mixed = load_teacher(path).model, keras.saving.load_model(path)
+    assert {layer.compute_dtype for layer in loaded._flatten_layers()} == {"float32"}
+    assert loaded.get_layer("first").compute_dtype == "float32"
+    for new, old in zip(loaded.get_weights(), mixed.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    pixels = np.random.default_rng(0).random((2, 8, 8, 3), "float32")
+    np.testing.assert_allclose(loaded(pixels), mixed(pixels), atol=0.05)
+
+
+def test_a_layer_that_cannot_be_made_anew_in_float32():
+    class Own(layers.Layer):
+        def __init__(self, needed):
+            super().__init__(dtype="mixed_float16")
+
+        def call(self, x):
+            return x
+
+    x = keras.Input((8, 8, 3))
+    y = layers.Dense(2)(layers.GlobalAveragePooling2D()(Own(1)(x)))
+    with pytest.raises(KgraftError, match="own computes in half precision, and cannot be made"):
+        check_model(keras.Model(x, y), "own")
 
 
 def test_subclassed_model(tmp_path):
