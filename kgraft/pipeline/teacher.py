@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from kgraft.config import StudentConfig, TeacherConfig
 from kgraft.errors import KgraftError
@@ -54,8 +55,8 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
         The teacher.
 
     Raises:
-        KgraftError: it cannot be loaded, has no single image input and logits output, or cannot be
-            cut as asked.
+        KgraftError: it cannot be loaded, has no single image input and logits output, has weights
+            that are not finite, or cannot be cut as asked.
     """
     if model is None:
         loaded = load_teacher(config.source, preprocess=config.preprocess)
@@ -69,7 +70,20 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
         model = check_model(model, "the loaded teacher")
         preprocess = "none" if config.preprocess == "auto" else config.preprocess
     graph, note = logits_graph(trace_model(model), config.outputs)
+    _check_weights(graph)
     return OpenedTeacher(split_chain(graph, resolve_cuts(graph, config.cuts)), preprocess, note)
+
+
+def _check_weights(graph: Graph) -> None:
+    """Refuses weights that a ReLU may hide: it can make 0 of what is not a number."""
+    for call in graph.calls:
+        for weight in getattr(call.op, "weights", ()):
+            values = np.asarray(weight)
+            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+                raise KgraftError(
+                    f"the teacher's layer {call.name} has weights that are not finite: expected a "
+                    "trained model"
+                )
 
 
 def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int) -> Chain | None:

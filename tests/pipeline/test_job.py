@@ -26,7 +26,8 @@ def test_nothing_is_told_of_what_is_in_memory(world, tmp_path, capsys):
 def test_a_teacher_whose_logits_are_not_finite_is_refused(world, tmp_path):
     config = world.config(workdir=str(tmp_path))
     teacher = keras.saving.load_model(world.teacher)
-    teacher.set_weights([np.full_like(weight, np.nan) for weight in teacher.get_weights()])
+    # Finite, and too large for what is made of them.
+    teacher.set_weights([np.full_like(weight, 1e38) for weight in teacher.get_weights()])
     job = open_job(config, Stopwatch(), teacher)
     with pytest.raises(KgraftError, match="logits are not finite on 24 of 24 held-out views"):
         fill_banks(job, config, Stopwatch())

@@ -31,6 +31,17 @@ def test_a_count_prefers_cuts_where_adapters_fold(world):
     assert not {"relu1", "pool1"} & set(teacher.chain.cuts)
 
 
+def test_weights_that_are_not_finite_are_named(world):
+    model = keras.saving.load_model(world.teacher)
+    layer = next(layer for layer in model.layers if layer.weights)
+    weights = layer.get_weights()
+    weights[0].flat[3] = np.nan
+    layer.set_weights(weights)
+    message = f"the teacher's layer {layer.name} has weights that are not finite"
+    with pytest.raises(KgraftError, match=message):
+        open_teacher(TeacherConfig("unused.keras", cuts=1), model)
+
+
 def test_a_recipe_is_no_model(world):
     teacher = open_teacher(TeacherConfig(world.teacher, ("relu1",)))
     assert open_own_student(StudentConfig("width:0.5"), teacher, seed=0) is None
