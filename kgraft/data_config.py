@@ -1,6 +1,7 @@
 """Which images a run learns from and is judged by: the settings of the data, checked when made."""
 
 import dataclasses
+import os
 import pathlib
 
 from kgraft.checks import at_least, check_seed, check_source, one_of, whole
@@ -114,5 +115,15 @@ def same_folder(one: str, other: str) -> bool:
     return first == second or first in second.parents or second in first.parents
 
 
+def same_file(one: str, other: str) -> bool:
+    """Returns whether two specs are the same arrays, by whatever path.
+
+    Args:
+        one: `npz:FILE`, or another spec.
+        other: as `one`.
+    """
+    return one.startswith("npz:") and other.startswith("npz:") and _path(one) == _path(other)
+
+
 def _path(spec: str) -> pathlib.Path:
-    return pathlib.Path(spec.partition(":")[2]).expanduser().resolve()
+    return pathlib.Path(os.path.expanduser(spec.partition(":")[2])).resolve()

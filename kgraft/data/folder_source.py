@@ -35,7 +35,7 @@ class FolderSource(Source):
                 classes; a sub-folder looks like a split rather than a class.
         """
         self.name = f"folder:{path}"
-        self._root = pathlib.Path(path).expanduser()
+        self._root = pathlib.Path(os.path.expanduser(path))
         self._channels = channels
         if not self._root.is_dir():
             raise KgraftError(f"{self.name}: there is no folder {self._root}")

@@ -1,6 +1,7 @@
 """Images held as one array in a NumPy `.npz` file."""
 
 import functools
+import os
 import pathlib
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ class NpzSource(Source):
                 images, or none of this split; an array has the wrong shape, type or range.
         """
         self.name = name or f"npz:{path}"
-        self._path = pathlib.Path(path).expanduser()
+        self._path = pathlib.Path(os.path.expanduser(path))
         keys = self._keys()
         self._image_key = self._find_images(keys, split)
         label_key = self._image_key.removesuffix("images") + "labels"

@@ -26,6 +26,7 @@ from kgraft.grafting.trainer import PhaseResult
 START = "start"
 SETTINGS = "settings.json"
 _RECORD = ("name", "blocks", "result")
+_SPOILT = (OSError, ValueError, KeyError, TypeError, RecursionError)
 
 
 def settings_key(settings: Mapping[str, Any]) -> str:
@@ -76,8 +77,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise KgraftError(f"cannot read the checkpoint {path}: {error}") from None
+    except (*_SPOILT, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> KgraftError:
+    anew = f"; remove {path.stem}.json and {path.stem}.npz to do the phase anew"
+    hint = "" if path.name == SETTINGS else anew
+    return KgraftError(f"cannot read the checkpoint {path}: {error!r}{hint}")
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -216,7 +223,10 @@ class Checkpoints:
         record = self._record(phase)
         if record is None:
             return None
-        return PhaseResult(**{**record["result"], "blocks": tuple(record["blocks"])})
+        try:
+            return PhaseResult(**{**record["result"], "blocks": tuple(record["blocks"])})
+        except TypeError as error:
+            raise _unreadable(result_path(self._folder, phase), error) from None
 
     def has_start(self) -> bool:
         """Returns whether the weights before the first phase were saved."""
@@ -318,8 +328,8 @@ def _read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
         return {key: content[key] for key in keys}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KgraftError(f"cannot read the checkpoint {path}: {error!r}") from None
+    except _SPOILT as error:
+        raise _unreadable(path, error) from None
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

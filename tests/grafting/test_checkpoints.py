@@ -71,7 +71,7 @@ def test_weights_of_another_student_change_nothing(tmp_path: Path, student: Stud
     assert _equal(before, read_weights(student))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK broken"])
+@pytest.mark.parametrize("content", [None, b"", b"PK broken", b"\x93NUMPY\x01\x00"])
 def test_unreadable_weights(tmp_path: Path, student: Student, content: bytes | None) -> None:
     path = tmp_path / "w.npz"
     if content is not None:
@@ -122,6 +122,17 @@ def test_broken_files(tmp_path: Path, text: str) -> None:
     (tmp_path / "settings.json").write_text(text)
     with pytest.raises(KgraftError, match=r"cannot read the checkpoint .*settings\.json"):
         Checkpoints(tmp_path, _SETTINGS)
+
+
+@pytest.mark.parametrize("changes", [{"result": None}, {"result": {"colour": 1}}, {"blocks": 5}])
+def test_a_record_of_another_kind(tmp_path: Path, student: Student, changes: dict) -> None:
+    checkpoints = Checkpoints(tmp_path, _SETTINGS)
+    checkpoints.save(student, _RESULT)
+    path = next(p for p in tmp_path.glob("*.json") if p.name != "settings.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    message = rf"checkpoint .*{path.name}: TypeError.*; remove {path.name} and {path.stem}\.npz to"
+    with pytest.raises(KgraftError, match=message):
+        Checkpoints(tmp_path, _SETTINGS).finished(_RESULT.name)
 
 
 def test_what_another_process_finishes_is_seen(tmp_path: Path, student: Student) -> None:

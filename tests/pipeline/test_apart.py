@@ -5,7 +5,7 @@ import pytest
 
 from kgraft.data import open_source
 from kgraft.data.fewshot import TransferSet
-from kgraft.data_config import same_folder
+from kgraft.data_config import same_file, same_folder
 from kgraft.errors import KgraftError
 from kgraft.pipeline import test_set
 from kgraft.pipeline.apart import check_drawn_apart
@@ -73,6 +73,12 @@ def test_a_folder_by_another_name(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "images")
     assert same_folder(f"folder:{tmp_path}/images", f"folder:{tmp_path}/link")
     assert same_folder(f"folder:{tmp_path}/images", f"folder:{tmp_path}/x/../images")
+
+
+def test_arrays_by_another_path():
+    assert same_file("npz:a/images.npz", "npz:b/../a/images.npz")
+    assert not same_file("npz:a/images.npz", "npz:b/images.npz")
+    assert not same_file("folder:a", "npz:a")
 
 
 def test_folders_in_one_another():
