@@ -66,7 +66,7 @@ def check_test_set(
     classes: int,
     flag: str = "eval_dataset",
 ) -> None:
-    """Checks what the test set's description says, without reading an image or a label.
+    """Checks what the test set's description says, or its labels where it has none.
 
     Training takes its time: a test set that does not fit is to be found before it.
 
@@ -78,14 +78,22 @@ def check_test_set(
         flag: the flag that names the set, for messages.
 
     Raises:
-        KgraftError: its images do not fit; a class has no logit of its name; it names its classes,
-            which are not as many as there are logits, and nothing names those.
+        KgraftError: its images do not fit; a label is no logit; a class has no logit of its name;
+            it names its classes, which are not as many as there are logits, and nothing names
+            those.
     """
     source = test.source
     if source.image_shape is not None:
         name = f"an image of --{flag}={source.name}"
         check_fits(source.image_shape, size=size, resize=test.resize, name=name)
     if source.class_names is None:
+        # That there are labels was found by reading them.
+        count = source.class_count or 0
+        if count > classes:
+            raise KgraftError(
+                f"--{flag}={source.name} has labels up to {count - 1}, the teacher "
+                f"only the logits 0 to {classes - 1}: give the test set that belongs to it"
+            )
         return
     if names is None:
         raise KgraftError(

@@ -167,11 +167,11 @@ def check_labelled(source: Source) -> np.ndarray:
     return source.labels
 
 
-def training_labels(source: Source, *, classes: int) -> np.ndarray:
-    """Returns the labels of a source, checked to be fit to train on.
+def check_labels(source: Source, *, classes: int) -> np.ndarray:
+    """Returns the labels of a source, checked to be the numbers of logits.
 
     Args:
-        source: the training images.
+        source: labelled images.
         classes: number of logits of the model.
 
     Returns:

@@ -11,7 +11,7 @@ import numpy as np
 from kgraft.data import Source, check_fits, eval_batches, open_source, resolve_resize
 from kgraft.errors import KgraftError
 from kgraft.teach.config import TeachConfig
-from kgraft.teach.images import TrainingImages, check_labelled, hold_images, training_labels
+from kgraft.teach.images import TrainingImages, check_labelled, check_labels, hold_images
 from kgraft.zoo import build, find_builder, load_teacher
 
 EVAL_BATCH = 250
@@ -85,6 +85,8 @@ def prepare(config: TeachConfig) -> Training:
         model = _build(config, source, resize)
     if test is not None:
         _check_fits(test, model, resolve_resize(test, config.resize))
+        if test.class_names is None and test.labels is not None:
+            check_labels(test, classes=model.output_shape[-1])
     training = Training(model, _training_images(config, source, model, resize), test)
     # Only opened, for its checks: no test image is read before the training is done.
     test_batches(training, config)
@@ -177,7 +179,7 @@ def _training_images(
     config: TeachConfig, source: Source, model: keras.Model, resize: str
 ) -> TrainingImages:
     shape, classes = model.input_shape[1:], model.output_shape[-1]
-    labels = training_labels(source, classes=classes)
+    labels = check_labels(source, classes=classes)
     if len(labels) < config.batch:
         raise KgraftError(
             f"--batch must be at most the {len(labels)} training images; got {config.batch}"

@@ -1,6 +1,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 import pytest
 
 from kgraft.data import open_source
@@ -42,6 +43,14 @@ def test_the_test_split_of_the_test_set(world, teacher):
     with pytest.raises(KgraftError, match="is the set the transfer images are drawn from"):
         open_test_set(train, teacher)
     assert len(open_test_set(dataclasses.replace(train, split="test"), teacher).source) == 32
+
+
+def test_labels_that_are_no_logits_are_found_before_training(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 16, 16, 3), np.uint8), labels=[0, 4, 2])
+    test = test_set.TestSet(open_source(f"npz:{tmp_path}/a.npz", split="test"), "none")
+    check_test_set(test, SIZE, None, classes=5)
+    with pytest.raises(KgraftError, match=r"npz has labels up to 4, the teacher only the logits 0"):
+        check_test_set(test, SIZE, None, classes=4)
 
 
 def test_the_test_sets_description_is_checked_without_reading_it(world, monkeypatch):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from kgraft.data import open_source
 from kgraft.errors import KgraftError
 from kgraft.teach import images as images_module
-from kgraft.teach.images import TrainingImages, hold_images, training_labels
+from kgraft.teach.images import TrainingImages, check_labels, hold_images
 
 
 def training(source, **changes):
@@ -123,9 +123,9 @@ def test_corrupt_image_stops_with_its_own_message(tmp_path):
 def test_labels_are_needed(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((4, 8, 8, 1), np.uint8))
     with pytest.raises(KgraftError, match="has no labels, which training a teacher needs"):
-        training_labels(open_source(f"npz:{tmp_path / 'a.npz'}", channels=1), classes=2)
+        check_labels(open_source(f"npz:{tmp_path / 'a.npz'}", channels=1), classes=2)
 
 
 def test_labels_must_be_logits(source):
     with pytest.raises(KgraftError, match=r"has labels 0\.\.1, but the model has 1 logits"):
-        training_labels(source, classes=1)
+        check_labels(source, classes=1)

@@ -188,6 +188,14 @@ def test_test_set_of_other_classes_is_refused_before_training(settings, tmp_path
     assert nothing_written(settings)
 
 
+def test_test_set_of_other_labels_is_refused_before_training(settings, tmp_path):
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "b.npz", images=images, labels=np.arange(4) + 5)
+    with pytest.raises(KgraftError, match=r"has labels 5\.\.8, but the model has 2 logits"):
+        run(settings, eval_dataset=f"npz:{tmp_path / 'b.npz'}")
+    assert nothing_written(settings)
+
+
 def test_unlabelled_test_set_is_refused_before_training(settings, tmp_path):
     np.savez(tmp_path / "b.npz", images=np.zeros((4, 8, 8, 1), np.uint8))
     with pytest.raises(KgraftError, match="has no labels to measure accuracy with"):
