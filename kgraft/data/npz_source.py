@@ -12,6 +12,9 @@ from kgraft.data.decode import Attempt
 from kgraft.data.source import Source
 from kgraft.errors import KgraftError
 
+# A number that is larger is no class but a mistake, and no array could count to it.
+_MOST_CLASSES = 1_000_000
+
 
 class NpzSource(Source):
     """The arrays `images`, and optionally `labels` and `class_names`, of an npz file.
@@ -111,6 +114,10 @@ class NpzSource(Source):
             )
         if labels.min(initial=0) < 0:
             raise KgraftError(f"{self._where(key)} must not be below 0; got {labels.min()}")
+        if labels.max(initial=0) >= _MOST_CLASSES:
+            raise KgraftError(
+                f"{self._where(key)} must be below {_MOST_CLASSES}; got {labels.max()}"
+            )
         return labels.astype(np.int64)
 
     def _checked_names(self) -> tuple[str, ...]:

@@ -71,6 +71,11 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
         preprocess = "none" if config.preprocess == "auto" else config.preprocess
     graph, note = logits_graph(trace_model(model), config.outputs)
     _check_weights(graph)
+    if graph.output_shape[-1] == 1:
+        raise KgraftError(
+            "the teacher has one logit, so that all students agree with it: expected one for each "
+            "class; of a binary one make two, 0 and the logit"
+        )
     return OpenedTeacher(split_chain(graph, resolve_cuts(graph, config.cuts)), preprocess, note)
 
 

@@ -74,6 +74,10 @@ def test_split_of_a_file_without_splits_is_the_whole_file(save):
         ),
         ({"images": IMAGES, "labels": LABELS * 1.0}, r"integers \[5\].*got float64"),
         ({"images": IMAGES, "labels": LABELS - 1}, r"'labels' must not be below 0; got -1"),
+        (
+            {"images": IMAGES, "labels": LABELS.astype("uint64") + 2**63},
+            r"'labels' must be below 1000000; got 92233",
+        ),
         ({"images": IMAGES, "labels": LABELS, "class_names": ["a"]}, r"text \[3 or more\]"),
         ({"images": IMAGES, "class_names": [1, 2]}, r"must be text \[0 or more\].*got int64"),
         ({"images": np.array([None] * 5)}, r"'images' cannot be read: Object arrays"),

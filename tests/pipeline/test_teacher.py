@@ -42,6 +42,13 @@ def test_weights_that_are_not_finite_are_named(world):
         open_teacher(TeacherConfig("unused.keras", cuts=1), model)
 
 
+def test_one_logit_is_no_classifier(world):
+    x = keras.Input((16, 16, 3))
+    y = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x))
+    with pytest.raises(KgraftError, match="the teacher has one logit"):
+        open_teacher(TeacherConfig("unused.keras", cuts=1), keras.Model(x, y))
+
+
 def test_a_recipe_is_no_model(world):
     teacher = open_teacher(TeacherConfig(world.teacher, ("relu1",)))
     assert open_own_student(StudentConfig("width:0.5"), teacher, seed=0) is None
