@@ -6,9 +6,11 @@ import pytest
 from kgraft.comparison import examiner as examiner_module
 from kgraft.comparison.examiner import Examiner
 from kgraft.comparison.pruned import pruned_student
+from kgraft.data import open_source
 from kgraft.errors import KgraftError
 from kgraft.grafting import fuse
 from kgraft.graph import total_macs
+from kgraft.pipeline.test_set import TestSet
 
 LABELS = np.arange(30) % 5
 
@@ -100,6 +102,9 @@ def test_a_test_set_of_other_classes(world, tmp_path, setting):
         np.savez(
             tmp_path / "more.npz", images=arrays["test_images"], labels=arrays["test_labels"] + 1
         )
-    other = world.setting(eval_dataset=f"npz:{tmp_path / 'more.npz'}")
+    spec = f"npz:{tmp_path / 'more.npz'}"
+    with pytest.raises(KgraftError, match="has labels up to 5, the teacher only the logits 0 to 4"):
+        world.setting(eval_dataset=spec)
+    other = dataclasses.replace(setting.job, test=TestSet(open_source(spec), "none"))
     with pytest.raises(KgraftError, match="has label 5, the teacher only the logits 0 to 4"):
-        Examiner(other.job).measure(setting.chain.graph)
+        Examiner(other).measure(setting.chain.graph)
