@@ -38,9 +38,10 @@ def at_least(flag: str, value: float | None, low: float) -> None:
     Raises:
         KgraftError: the value is smaller, or not a number.
     """
-    if value is not None:
-        _number(flag, value)
-    if value is not None and not value >= low:
+    if value is None:
+        return
+    _number(flag, value)
+    if not value >= low:
         raise KgraftError(f"--{flag} must be at least {low}; got {value}")
 
 
@@ -58,19 +59,18 @@ def whole(flag: str, value: Any) -> None:
         raise KgraftError(f"--{flag} must be a whole number; got {value!r}")
 
 
-def check_seed(flag: str, value: int) -> None:
-    """Checks for what every random generator takes.
+def check_seed(value: int) -> None:
+    """Checks `--seed` for what every random generator takes.
 
     Args:
-        flag: the flag's name.
         value: what came.
 
     Raises:
         KgraftError: the value is not a whole number from 0 to 2**32 - 1.
     """
-    whole(flag, value)
+    whole("seed", value)
     if not 0 <= value <= _LARGEST_SEED:
-        raise KgraftError(f"--{flag} must be from 0 to {_LARGEST_SEED}; got {value}")
+        raise KgraftError(f"--seed must be from 0 to {_LARGEST_SEED}; got {value}")
 
 
 def above_zero(flag: str, value: float | tuple[float, ...] | None) -> None:

@@ -29,9 +29,9 @@ EDGE_FORMATS = ("aeq_int8", "aeq_int4", "aeq_mixed")
 ONNX = "onnx"
 FORMATS = (*PLAIN_FORMATS, *COMPRESSED_FORMATS, *EDGE_FORMATS, ONNX)
 # The others are made when asked for: LiteRT's kernels for int16x8 are slow on most machines.
-# More than any model has.
-_MOST_BLOCKS = 1000
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
+# The blocks are listed before the teacher is opened, which takes long where a count is a mistake.
+_MOST_BLOCKS = 1000
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ class DataConfig:
             whole(flag, getattr(self, flag))
         at_least("shots", self.shots, 1)
         at_least("images", self.images, 1)
-        check_seed("seed", self.seed)
+        check_seed(self.seed)
         at_least("views", self.views, 1)
         at_least("mixed_views", self.mixed_views, 0)
         at_least("extra_images", self.extra_images, 1)
@@ -115,14 +115,15 @@ def same_folder(one: str, other: str) -> bool:
     return first == second or first in second.parents or second in first.parents
 
 
-def same_file(one: str, other: str) -> bool:
-    """Returns whether two specs are the same arrays, by whatever path.
+def same_set(one: str, other: str) -> bool:
+    """Returns whether two specs are one data set, a file of arrays by whatever path.
 
     Args:
         one: `npz:FILE`, or another spec.
         other: as `one`.
     """
-    return one.startswith("npz:") and other.startswith("npz:") and _path(one) == _path(other)
+    arrays = one.startswith("npz:") and other.startswith("npz:")
+    return one == other or (arrays and _path(one) == _path(other))
 
 
 def _path(spec: str) -> pathlib.Path:

@@ -12,7 +12,7 @@ from kgraft.data.decode import Attempt
 from kgraft.data.source import Source
 from kgraft.errors import KgraftError
 
-# A number that is larger is no class but a mistake, and no array could count to it.
+# A larger number is no class but a mistake; one near 2**63 would turn negative.
 _MOST_CLASSES = 1_000_000
 
 

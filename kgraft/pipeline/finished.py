@@ -14,8 +14,7 @@ from kgraft.errors import KgraftError
 from kgraft.export import EXPORTS, LABELS_NAME
 from kgraft.pipeline.workdir import CHECKPOINTS, STUDENT, TRANSFER
 from kgraft.report import JSON_NAME
-from kgraft.zoo import check_model
-from kgraft.zoo.teacher import load_file
+from kgraft.zoo import load_teacher
 
 _WANTED = "--workdir must be the work folder of a finished run of kgraft-distill"
 
@@ -81,7 +80,7 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def _load(path: pathlib.Path) -> keras.Model:
     try:
-        return check_model(load_file(path), str(path))
+        return load_teacher(str(path)).model
     except KgraftError as error:
         raise KgraftError(f"{_WANTED}; {error}") from error
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from kgraft.config import DataConfig
 from kgraft.data import Source, check_fits, eval_batches, open_source, resolve_resize
-from kgraft.data_config import same_file, same_folder
+from kgraft.data_config import same_folder, same_set
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 
@@ -131,8 +131,8 @@ def _check_apart(config: DataConfig) -> None:
     for kind, (dataset, split) in drawn_from.items():
         if dataset is None or config.eval_dataset is None:
             continue
-        same = dataset == config.eval_dataset or same_file(dataset, config.eval_dataset)
-        same = same and split == config.eval_split and one_place
+        same_images = same_set(dataset, config.eval_dataset) and split == config.eval_split
+        same = same_images and one_place
         if same or same_folder(dataset, config.eval_dataset):
             raise KgraftError(
                 f"--eval_dataset={config.eval_dataset} is the set the {kind} images are drawn "

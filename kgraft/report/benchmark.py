@@ -113,8 +113,7 @@ def _check_row(row: BenchmarkRow) -> None:
     """Refuses what a table cannot show; a file may say anything."""
     numbers = [row.bytes, row.peak_memory_mb]
     for timing in row.timings:
-        numbers += [timing.threads, timing.mean_ms, timing.runs]
-        numbers += [timing.median_ms, timing.p95_ms]
+        numbers += dataclasses.astuple(timing)
         if timing.threads is None or timing.mean_ms is None:
             raise KgraftError("a timing lacks its threads or its mean")
     for number in numbers:

@@ -75,7 +75,7 @@ class TeachConfig:
 
     def __post_init__(self) -> None:
         self._check_names()
-        check_seed("seed", self.seed)
+        check_seed(self.seed)
         for flag, low in (("epochs", 0), ("batch", 2), ("crop_padding", 0), ("memory_mb", 0)):
             _between(flag, getattr(self, flag), low, float("inf"))
         _between("peak_rate", self.peak_rate, 0, float("inf"), open_low=True)

@@ -6,7 +6,7 @@ What the settings tell is checked without opening anything, the rest by the name
 from collections.abc import Iterable
 
 from kgraft.config import DataConfig
-from kgraft.data_config import same_folder
+from kgraft.data_config import same_folder, same_set
 from kgraft.errors import KgraftError
 
 _TRANSFER = "the transfer images are drawn from"
@@ -62,7 +62,8 @@ def _same(one: Place, other: Place) -> bool:
     if one[0] is None or other[0] is None:
         return False
     # Splits mean nothing to a folder, and one inside the other shares its images.
-    return one == other or same_folder(one[0], other[0])
+    same = same_set(one[0], other[0]) and one[1:] == other[1:]
+    return same or same_folder(one[0], other[0])
 
 
 def _not_apart(validation: DataConfig, what: str, verb: str = "is") -> KgraftError:

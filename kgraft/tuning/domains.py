@@ -91,6 +91,7 @@ def real(low: float, high: float, *, step: float | None = None, log: bool = Fals
             then trained once. None for any number between.
         log: whether every order of magnitude is as likely as another.
     """
+    # What is no number is for `check_domain` to refuse.
     low, high = (float(end) if isinstance(end, int) else end for end in (low, high))
     return Range(low, high, step, log)
 

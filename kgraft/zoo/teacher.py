@@ -154,10 +154,10 @@ def check_model(model: keras.Model, source: str) -> keras.Model:
             f"{source} maps {taken} to {given}; expected images [batch, height, width, channels] "
             f"of a fixed size to logits [batch, classes]"
         )
-    return in_float32(model, source)
+    return _in_float32(model, source)
 
 
-def in_float32(model: keras.Model, source: str) -> keras.Model:
+def _in_float32(model: keras.Model, source: str) -> keras.Model:
     """Returns a model that computes in float32: itself, or the same layers and weights.
 
     Mixed precision is for training; what is exported is float32, and compared with it.

@@ -5,7 +5,7 @@ import pytest
 
 from kgraft.data import open_source
 from kgraft.data.fewshot import TransferSet
-from kgraft.data_config import same_file, same_folder
+from kgraft.data_config import same_folder, same_set
 from kgraft.errors import KgraftError
 from kgraft.pipeline import test_set
 from kgraft.pipeline.apart import check_drawn_apart
@@ -76,9 +76,10 @@ def test_a_folder_by_another_name(tmp_path):
 
 
 def test_arrays_by_another_path():
-    assert same_file("npz:a/images.npz", "npz:b/../a/images.npz")
-    assert not same_file("npz:a/images.npz", "npz:b/images.npz")
-    assert not same_file("folder:a", "npz:a")
+    assert same_set("npz:a/images.npz", "npz:b/../a/images.npz")
+    assert same_set("tfds:cifar10", "tfds:cifar10")
+    assert not same_set("npz:a/images.npz", "npz:b/images.npz")
+    assert not same_set("folder:a", "npz:a")
 
 
 def test_folders_in_one_another():
