@@ -19,6 +19,7 @@ _FIELDS = {
     "cluster": ("clusters",),
     "quantize": (),
 }
+_TRAINING = ("compress_steps", "compress_rate", "compress_views")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,8 @@ class CompressConfig:
         clusters: how many values a kernel may have.
         compress_steps: updates of each technique.
         compress_rate: learning rate.
+        compress_views: views of each transfer image that no other stage has seen, to learn from in
+            place of theirs; 0 for the views of the other stages.
     """
 
     compress: str = NOTHING
@@ -50,6 +53,7 @@ class CompressConfig:
     clusters: int = 16
     compress_steps: int = 800
     compress_rate: float = 1e-3
+    compress_views: int = 0
 
     def __post_init__(self) -> None:
         self._check_compress()
@@ -66,10 +70,12 @@ class CompressConfig:
             )
         whole("clusters", self.clusters)
         whole("compress_steps", self.compress_steps)
+        whole("compress_views", self.compress_views)
         # One of them is the zero of a pruned kernel, and two more are its negative and positive.
         at_least("clusters", self.clusters, 3)
         at_least("compress_steps", self.compress_steps, 2)
         above_zero("compress_rate", self.compress_rate)
+        at_least("compress_views", self.compress_views, 0)
 
     @property
     def techniques(self) -> tuple[str, ...]:
@@ -85,7 +91,7 @@ class CompressConfig:
         """
         done = self.techniques[: self.techniques.index(technique) + 1]
         names = [name for part in done for name in _FIELDS[part]]
-        values = {name: getattr(self, name) for name in (*names, "compress_steps", "compress_rate")}
+        values = {name: getattr(self, name) for name in (*names, *_TRAINING)}
         return {"techniques": list(done), **values}
 
     def check_run(self, formats: tuple[str, ...]) -> None:

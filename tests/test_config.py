@@ -69,6 +69,11 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "sparsity_schedule": "linear"}, "--sparsity_schedule must be one of solved"),
         ({**NEEDED, "clusters": 2}, "--clusters must be at least 3; got 2"),
         ({**NEEDED, "compress_steps": 1}, "--compress_steps must be at least 2; got 1"),
+        ({**NEEDED, "compress_views": -1}, "--compress_views must be at least 0; got -1"),
+        (
+            {**NEEDED, "compress_views": 4, "augment": "none"},
+            "--compress_views are further views of the same images, and --augment=none has no",
+        ),
         ({**NEEDED, "compress_rate": 0}, "--compress_rate must be above 0; got 0"),
         ({**NEEDED, "min_agreement": 97}, "--min_agreement must be a share of images from 0 to 1"),
         ({**NEEDED, "target_bytes": 0}, "--target_bytes must be above 0; got 0"),

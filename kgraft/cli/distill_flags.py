@@ -133,6 +133,8 @@ COMPRESSION = Section(
         "clusters": "how many values clustering leaves to a kernel",
         "compress_steps": "updates of each technique",
         "compress_rate": "learning rate of the third stage",
+        "compress_views": "views of each transfer image that it learns from, fresh ones, and mixed "
+        "ones in proportion; 0 for the views of the other stages",
     },
 )
 

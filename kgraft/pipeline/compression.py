@@ -17,12 +17,20 @@ from kgraft.compress_config import CompressConfig
 from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
 from kgraft.export import check_extras
-from kgraft.grafting import Checkpoints, FusedStudent, ProgressLine, TensorBoardLog, tell_all
+from kgraft.grafting import (
+    Checkpoints,
+    FusedStudent,
+    ProgressLine,
+    TensorBoardLog,
+    ViewBank,
+    tell_all,
+)
 from kgraft.grafting.checkpoints import read_arrays
 from kgraft.graph import as_model
 from kgraft.pipeline.job import Banks, Job
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.targets import untrained_student
+from kgraft.pipeline.transfer import fresh_views
 from kgraft.pipeline.workdir import CHECKPOINTS
 
 
@@ -86,13 +94,14 @@ def compress_student(
     if not phases:
         return Compressed(model)
     board = TensorBoardLog(pathlib.Path(config.workdir, "tensorboard"))
+    bank = _bank(job, config, banks, checkpoints=checkpoints, watch=watch)
     with watch.part("compression", f"compressing the student: {config.compress.compress}"):
         try:
             return compress(
                 model,
                 config.compress,
                 config.train,
-                bank=banks.train,
+                bank=bank,
                 heldout=banks.heldout,
                 blocks=blocks,
                 seed=config.data.seed,
@@ -101,6 +110,21 @@ def compress_student(
             )
         finally:
             board.close()
+
+
+def _bank(
+    job: Job, config: RunConfig, banks: Banks, *, checkpoints: Checkpoints, watch: Stopwatch
+) -> ViewBank:
+    """The views to learn from: those of the other stages, or fresh ones where they were asked for.
+
+    A student that has learned its views by heart learns little more from them.
+    """
+    count = config.compress.compress_views
+    if not count or not compression_left(config, checkpoints):
+        return banks.train
+    with watch.part("fresh views", f"making {count} fresh views of each transfer image"):
+        views = fresh_views(config.data, job.chain.graph, count)
+        return ViewBank(views, chain=banks.compute.chain, preprocess=job.teacher.preprocess)
 
 
 def read_quantized(

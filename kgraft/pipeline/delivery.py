@@ -141,6 +141,7 @@ def make_report(
             "sha256": job.transfer.images.sha256,
             **_extra_facts(job),
             "views": len(job.transfer.views),
+            **_fresh_facts(config),
             "heldout": f"{len(job.transfer.heldout)}: {job.transfer.heldout_note}",
         },
         seconds=watch.whole(),
@@ -161,6 +162,12 @@ def make_report(
 def _extra_facts(job: Job) -> dict[str, Any]:
     extra = job.transfer.extra
     return {"extra images": len(extra.ids), "extra sha256": extra.sha256} if extra else {}
+
+
+def _fresh_facts(config: RunConfig) -> dict[str, Any]:
+    count = config.compress.compress_views if config.compress.techniques else 0
+    told = f"{count} fresh ones of each transfer image, mixed ones in proportion"
+    return {"views of the third stage": told} if count else {}
 
 
 def _resolved(job: Job, config: RunConfig) -> dict[str, Any]:

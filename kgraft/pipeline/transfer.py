@@ -68,6 +68,54 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
     Raises:
         KgraftError: the source, the draw or an image is not as expected.
     """
+    images, size, resize = _draw(config, teacher)
+    make = functools.partial(
+        make_views, augment=config.augment, size=size, seed=config.seed, resize=resize
+    )
+    plain, heldout, note = _make_views(config, images.images, make)
+    extra, extra_views = _open_extra(config, teacher, size)
+    views = plain if extra_views is None else _joined(plain, extra_views)
+    views = add_mixed_views(views, config.mixed_views, seed=config.seed)
+    return Transfer(images, size, resize, views, len(plain), heldout, note, extra)
+
+
+def fresh_views(config: DataConfig, teacher: Graph, count: int) -> np.ndarray:
+    """Draws the same images again and makes views of them that `open_transfer` does not.
+
+    Views of extra images and mixed views come to as many for each view of a transfer image as
+    there.
+
+    Args:
+        config: the data settings.
+        teacher: the whole teacher, for the size of its images.
+        count: views of each transfer image.
+
+    Returns:
+        uint8 `[n, height, width, channels]`: as the `views` of a `Transfer`, none of which, and of
+        whose held-out views none, is among them.
+
+    Raises:
+        KgraftError: the source, the draw or an image is not as expected.
+    """
+    images, size, resize = _draw(config, teacher)
+    views = make_views(
+        images.images,
+        augment=config.augment,
+        views=count,
+        size=size,
+        seed=config.seed,
+        resize=resize,
+        first_view=config.views + config.heldout_views,
+    )
+    extra_count = max(1, round(config.extra_views * count / config.views))
+    _, extra = _open_extra(config, teacher, size, views=extra_count, first=config.extra_views)
+    views = views if extra is None else _joined(views, extra)
+    mixed = round(config.mixed_views * count / config.views)
+    return add_mixed_views(views, mixed, seed=config.seed)
+
+
+def _draw(config: DataConfig, teacher: Graph) -> tuple[TransferSet, Size, str]:
+    """Draws the transfer images; with the size of views, and how images are fitted to it."""
     source = _open(config, teacher, config.dataset, config.split)
     size = _size(teacher, source)
     resize = resolve_resize(source, config.resize)
@@ -78,14 +126,7 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
         seed=config.seed,
         on_corrupt=config.on_corrupt,
     )
-    make = functools.partial(
-        make_views, augment=config.augment, size=size, seed=config.seed, resize=resize
-    )
-    plain, heldout, note = _make_views(config, images.images, make)
-    extra, extra_views = _open_extra(config, teacher, size)
-    views = plain if extra_views is None else _joined(plain, extra_views)
-    views = add_mixed_views(views, config.mixed_views, seed=config.seed)
-    return Transfer(images, size, resize, views, len(plain), heldout, note, extra)
+    return images, size, resize
 
 
 def _open(config: DataConfig, teacher: Graph, dataset: str, split: str) -> Source:
@@ -100,9 +141,9 @@ def _open(config: DataConfig, teacher: Graph, dataset: str, split: str) -> Sourc
 
 
 def _open_extra(
-    config: DataConfig, teacher: Graph, size: Size
+    config: DataConfig, teacher: Graph, size: Size, *, views: int | None = None, first: int = 0
 ) -> tuple[TransferSet | None, np.ndarray | None]:
-    """Draws the extra images and makes their views."""
+    """Draws the extra images and makes their views, as many as configured where none are given."""
     if config.extra_dataset is None:
         return None, None
     source = _open(config, teacher, config.extra_dataset, config.extra_split)
@@ -114,16 +155,17 @@ def _open_extra(
         flag="extra_images",
     )
     fits = source.image_shape is not None and source.image_shape[:2] == size[:2]
-    views = make_views(
+    made = make_views(
         images.images,
         augment=config.extra_augment,
-        views=config.extra_views,
+        views=views or config.extra_views,
         size=size,
         seed=config.seed,
         resize="none" if fits else "crop",
+        first_view=first,
         name="extra image",
     )
-    return images, views
+    return images, made
 
 
 def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:

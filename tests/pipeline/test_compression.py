@@ -15,10 +15,12 @@ from kgraft.config import ExportConfig
 from kgraft.errors import KgraftError
 from kgraft.export import TFLiteRunner
 from kgraft.grafting import ViewBank
-from kgraft.pipeline import job
+from kgraft.graph import trace_model
+from kgraft.pipeline import compression, job
 from kgraft.pipeline.reexport import export_again
 from kgraft.pipeline.reexport_config import ReexportConfig
 from kgraft.pipeline.stopwatch import Stopwatch
+from kgraft.pipeline.transfer import fresh_views
 
 from .conftest import make_images
 
@@ -29,6 +31,7 @@ SETTINGS = {
     "compress_steps": 4,
     # Less than rounds a logit away from the student's, which has learnt next to nothing.
     "compress_rate": 1e-5,
+    "compress_views": 5,
     "steps": (0, 0),
     "graft": "1",
     "preprocess": "none",
@@ -36,9 +39,24 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
+def trained_on():
+    """The views of each technique's training."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory, trained_on):
+    train = stage.train_wrapped
+
+    def seen(*args, bank, **settings):
+        trained_on.append(bank.views)
+        return train(*args, bank=bank, **settings)
+
     workdir = tmp_path_factory.mktemp("compressed") / "run"
-    return api.distill(world.config(workdir=str(workdir), eval_dataset=world.npz, **SETTINGS))
+    config = world.config(workdir=str(workdir), eval_dataset=world.npz, **SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "train_wrapped", seen)
+        return api.distill(config)
 
 
 @pytest.fixture
@@ -66,6 +84,16 @@ def test_what_a_compressed_run_leaves(finished):
     assert [found["layers"] for found in told] == [4, 4]
 
 
+def test_the_third_stage_learns_from_fresh_views(finished, world, trained_on):
+    teacher = trace_model(keras.saving.load_model(world.teacher))
+    wanted = fresh_views(world.config().data, teacher, SETTINGS["compress_views"])
+    assert len(trained_on) == 2
+    for views in trained_on:
+        np.testing.assert_array_equal(views, wanted)
+    told = finished.report.transfer["views of the third stage"]
+    assert told == "5 fresh ones of each transfer image, mixed ones in proportion"
+
+
 def logits(workdir):
     images = make_images(8, seed=5)[0].astype("float32")
     return TFLiteRunner(workdir / "export" / "student_int8_qat.tflite")(images)
@@ -75,6 +103,7 @@ def test_a_resumed_run_trains_nothing_and_writes_the_same(finished, world, workd
     before = logits(workdir)
     shutil.rmtree(workdir / "export")
     monkeypatch.setattr(stage, "train_wrapped", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(compression, "fresh_views", lambda *a, **k: pytest.fail("made views"))
     # Without the slowest parts, which no weight depends on.
     settings = {**SETTINGS, "formats": ("int8_qat",), "eval_dataset": None, "resume": True}
     again = api.distill(world.config(workdir=str(workdir), **settings))

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from kgraft.errors import KgraftError
 from kgraft.graph import trace_model
 from kgraft.pipeline.test_set import open_test_set
-from kgraft.pipeline.transfer import class_names, open_transfer, without_pixels
+from kgraft.pipeline.transfer import class_names, fresh_views, open_transfer, without_pixels
 
 SIZE = (16, 16, 3)
 
@@ -22,6 +24,25 @@ def test_heldout_views_are_further_views_of_each_image(world, teacher):
     by_image = longer.views.reshape(8, 5, *SIZE)
     assert np.array_equal(transfer.views.reshape(8, 3, *SIZE), by_image[:, :3])
     assert np.array_equal(transfer.heldout.reshape(8, 2, *SIZE), by_image[:, 3:])
+
+
+def test_fresh_views_are_none_of_those_trained_on_or_held_out(world, teacher):
+    config = world.config(shots=2, views=3, heldout_views=2, mixed_views=6).data
+    longer = open_transfer(world.config(shots=2, views=9).data, teacher)
+    fresh = fresh_views(config, teacher, 4)
+    by_image = longer.views.reshape(8, 9, *SIZE)
+    assert len(fresh) == 8 * 4 + 6 * 4 // 3
+    assert np.array_equal(fresh[:32].reshape(8, 4, *SIZE), by_image[:, 5:])
+
+
+def test_fresh_views_of_extra_images(world, teacher):
+    extra = {"extra_dataset": f"folder:{world.images}", "extra_images": 4, "extra_views": 2}
+    config = world.config(shots=2, views=3, **extra)
+    longer = dataclasses.replace(config.data, extra_views=8)
+    fresh = fresh_views(config.data, teacher, 9)
+    assert len(fresh) == 8 * 9 + 4 * 6
+    every = open_transfer(longer, teacher).views[24:].reshape(4, 8, *SIZE)
+    assert np.array_equal(fresh[72:].reshape(4, 6, *SIZE), every[:, 2:])
 
 
 def test_without_augmentation_every_eighth_image_is_held_out(world, teacher):
