@@ -1,7 +1,8 @@
 """From a `Graph` to layers of its own and to a Keras functional model."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -33,7 +34,11 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
 
 
 def rebuild(
-    graph: Graph, new_op: Callable[[Call], Any], *, input_shape: Shape | None = None
+    graph: Graph,
+    new_op: Callable[[Call], Any],
+    *,
+    input_shape: Shape | None = None,
+    drawn: bool = False,
 ) -> Graph:
     """Makes a graph of the same wiring from other operations, built and with their own shapes.
 
@@ -42,6 +47,8 @@ def rebuild(
         new_op: gives the operation for a call; asked once for each operation of the pattern, so
             that a shared layer stays shared.
         input_shape: shape of the input, batch dimension included; None for the pattern's.
+        drawn: whether new layers begin as their initialisers say; they begin at zero for whoever
+            sets their weights, as drawing takes time.
 
     Returns:
         The new graph.
@@ -50,10 +57,31 @@ def rebuild(
     calls = tuple(dataclasses.replace(call, op=made(call)) for call in graph.calls)
     x = keras.Input(batch_shape=input_shape or graph.input_shape)
     wired = dataclasses.replace(graph, calls=calls)
-    values = wired.run(x, training=None)
+    with contextlib.nullcontext() if drawn else _beginning_at_zero(wired):
+        values = wired.run(x, training=None)
     return dataclasses.replace(
         wired, shapes={name: tuple(value.shape) for name, value in values.items()}
     )
+
+
+@contextlib.contextmanager
+def _beginning_at_zero(graph: Graph) -> Iterator[None]:
+    """Puts zeros in the place of the initialisers of layers that are built inside it."""
+    zeros = keras.initializers.Zeros()
+    drawn = [
+        (layer, name, value)
+        for layer in graph.layers
+        if not layer.built
+        for name, value in vars(layer).items()
+        if isinstance(value, keras.initializers.Initializer)
+    ]
+    for layer, name, _ in drawn:
+        setattr(layer, name, zeros)
+    try:
+        yield
+    finally:
+        for layer, name, value in drawn:
+            setattr(layer, name, value)
 
 
 class _Once:
@@ -141,7 +169,9 @@ def as_model(
         graph, calls=tuple(dataclasses.replace(call, op=made(call)) for call in graph.calls)
     )
     x = keras.Input(batch_shape=(None, *graph.input_shape[1:]), name="image")
-    model = keras.Model(x, wired.run(x, training=None)[graph.output], name=name)
+    with _beginning_at_zero(wired):
+        output = wired.run(x, training=None)[graph.output]
+    model = keras.Model(x, output, name=name)
     copy_weights(graph, wired)
     return model
 

@@ -76,7 +76,8 @@ def thin_graph(graph: Graph, groups: ChannelGroups, plan: Plan, *, copy: bool) -
             op.trainable = True
         return op
 
-    thin = rebuild(graph, new_op, input_shape=(*graph.input_shape[:-1], width_in))
+    shape = (*graph.input_shape[:-1], width_in)
+    thin = rebuild(graph, new_op, input_shape=shape, drawn=not copy)
     for old, new in zip(graph.calls, thin.calls, strict=True):
         # Weights that are no initialiser's product, such as a Normalization's, are always copied.
         if not isinstance(new.op, keras.layers.Layer) or new.op is old.op or not new.op.weights:

@@ -52,6 +52,16 @@ def test_rebuild_takes_another_input_shape():
     assert other(images(2, (20, 16, 5))).shape == (2, 5)
 
 
+def test_what_weights_begin_as():
+    graph = trace_model(small_model("batch_norm"))
+    for drawn in (False, True):
+        made = rebuild(graph, lambda call: clone_op(call.op), drawn=drawn)
+        kernels = [layer.kernel for layer in made.layers if hasattr(layer, "kernel")]
+        assert kernels and all(np.any(kernel) == drawn for kernel in kernels)
+        for old, new in zip(graph.layers, made.layers, strict=True):
+            assert new.get_config() == old.get_config()
+
+
 def test_copy_weights_makes_two_graphs_agree():
     one, two = (trace_model(small_model("concatenation", seed)) for seed in (0, 1))
     x = images()
