@@ -34,6 +34,30 @@ def test_all_kernels_together_lose_what_was_asked_for(seed, sizes, sparsity):
 
 
 @given(st.integers(0, 99), SIZES, SPARSITIES)
+def test_the_head_keeps_a_third_more_than_the_others(seed, sizes, sparsity):
+    found = kernels(seed, [*sizes, 500])
+    head, sizes = f"layer{len(sizes)}", {name: kernel.size for name, kernel in found.items()}
+    plain = lamp_sparsities(found, sparsity)
+    shares = lamp_sparsities(found, sparsity, head=head)
+    kept = {name: (1 - shares[name]) * size for name, size in sizes.items()}
+    # The largest weight of each of the others stays.
+    asked = (1 - sparsity) * sum(sizes.values())
+    assert sum(kept.values()) == pytest.approx(asked, abs=len(sizes) + 1)
+    others = sum(sizes.values()) - sizes[head]
+    density = (sum(kept.values()) - kept[head]) / others
+    assert kept[head] / sizes[head] >= min(1, 4 / 3 * density) - 4 / 3 * len(sizes) / others
+    assert shares[head] <= plain[head]
+
+
+def test_a_head_that_keeps_enough_keeps_its_scores():
+    found = kernels(0, [10, 1000])
+    plain = lamp_sparsities(found, 0.5)
+    assert lamp_sparsities(found, 0.5, head="layer0") == plain
+    assert lamp_sparsities(found, 0.5, head="layer1") != plain
+    assert lamp_sparsities({"head": found["layer0"]}, 0.5, head="head") == {"head": 0.5}
+
+
+@given(st.integers(0, 99), SIZES, SPARSITIES)
 def test_the_weights_that_go_have_lower_scores_than_those_that_stay(seed, sizes, sparsity):
     found = kernels(seed, sizes)
     shares = lamp_sparsities(found, sparsity)
