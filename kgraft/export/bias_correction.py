@@ -23,10 +23,9 @@ from kgraft.graph import (
     Call,
     Graph,
     as_model,
+    clone_built,
     clone_graph,
-    clone_op,
     fold_batch_norm,
-    rebuild,
     run_calls,
     set_weights,
     trace_model,
@@ -102,18 +101,14 @@ def _ops(graph: Graph) -> list[Any]:
 
 def _with_biases(graph: Graph) -> Graph:
     """The graph, its layers with kernels all with a bias too."""
-    bare = {id(op) for op in _ops(graph) if not op.use_bias}
-
-    def new_op(call: Call) -> Any:
-        if id(call.op) not in bare:
-            return call.op
-        return clone_op(call.op, use_bias=True, bias_initializer="zeros")
-
-    made = rebuild(graph, new_op)
-    for old, new in zip(graph.calls, made.calls, strict=True):
-        if id(old.op) in bare:
-            set_weights(new.op, [*old.op.get_weights(), np.asarray(new.op.bias)])
-    return made
+    for op in [op for op in _ops(graph) if not op.use_bias]:
+        calls = [call for call in graph.calls if call.op is op]
+        shape = graph.shapes[calls[0].input]
+        new = clone_built(op, shape, use_bias=True, bias_initializer="zeros")
+        set_weights(new, [*op.get_weights(), np.asarray(new.bias)])
+        for call in calls:
+            graph = graph.with_op(call.name, new)
+    return graph
 
 
 def _shifted(graph: Graph, shifts: Sequence[np.ndarray | None], *, name: str) -> keras.Model:

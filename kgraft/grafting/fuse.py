@@ -11,8 +11,7 @@ from kgraft.graph import (
     Chain,
     Graph,
     as_model,
-    clone_graph,
-    clone_op,
+    clone_call,
     concat,
     fold_batch_norm,
     rebuild,
@@ -66,7 +65,7 @@ def fuse(student: tuple[StudentBlock, ...]) -> FusedStudent:
     adapters = _adapter_ids(student)
     names = [call.name for call in joined.calls if id(call.op) in adapters]
     # A BatchNorm would give an adapter a bias, and one with a bias does not fold at borders.
-    joined, _ = fold_batch_norm(clone_graph(joined, trainable=True), spare=names)
+    joined, _ = fold_batch_norm(joined, spare=names)
     folding = Folding(joined)
     for name in names:
         adapter = folding.graph.call(name)
@@ -108,7 +107,7 @@ def _made(folding: Folding) -> Graph:
     """Makes the layers of the folded graph and sets their weights."""
 
     def new_op(call: Call) -> Any:
-        return clone_op(call.op, **folding.overrides.get(call.name, {}))
+        return clone_call(call, trainable=True, **folding.overrides.get(call.name, {}))
 
     made = rebuild(folding.graph, new_op)
     for old, new in zip(folding.graph.calls, made.calls, strict=True):

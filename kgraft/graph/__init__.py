@@ -2,6 +2,8 @@
 
 from kgraft.graph.build import (
     as_model,
+    clone_built,
+    clone_call,
     clone_graph,
     clone_op,
     copy_weights,
@@ -32,6 +34,8 @@ __all__ = [
     "batch_slices",
     "check_cuts",
     "choose_cuts",
+    "clone_built",
+    "clone_call",
     "clone_graph",
     "clone_op",
     "concat",

@@ -33,6 +33,21 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
         return op
 
 
+def clone_built(op: keras.layers.Layer, shape: Shape, **overrides: Any) -> keras.layers.Layer:
+    """Makes a layer of the same configuration whose weights are there, all zero, and can be set.
+
+    Args:
+        op: a layer of one input.
+        shape: of its input, batch dimension included.
+        **overrides: entries of the configuration to set otherwise.
+    """
+    clone = clone_op(op, **overrides)
+    with _beginning_at_zero([clone]):
+        clone.build(shape)
+    clone.trainable = op.trainable
+    return clone
+
+
 def rebuild(
     graph: Graph,
     new_op: Callable[[Call], Any],
@@ -57,7 +72,7 @@ def rebuild(
     calls = tuple(dataclasses.replace(call, op=made(call)) for call in graph.calls)
     x = keras.Input(batch_shape=input_shape or graph.input_shape)
     wired = dataclasses.replace(graph, calls=calls)
-    with contextlib.nullcontext() if drawn else _beginning_at_zero(wired):
+    with contextlib.nullcontext() if drawn else _beginning_at_zero(wired.layers):
         values = wired.run(x, training=None)
     return dataclasses.replace(
         wired, shapes={name: tuple(value.shape) for name, value in values.items()}
@@ -65,12 +80,12 @@ def rebuild(
 
 
 @contextlib.contextmanager
-def _beginning_at_zero(graph: Graph) -> Iterator[None]:
+def _beginning_at_zero(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
     """Puts zeros in the place of the initialisers of layers that are built inside it."""
     zeros = keras.initializers.Zeros()
     drawn = [
         (layer, name, value)
-        for layer in graph.layers
+        for layer in layers
         if not layer.built
         for name, value in vars(layer).items()
         if isinstance(value, keras.initializers.Initializer)
@@ -117,6 +132,20 @@ def copy_weights(source: Graph, target: Graph) -> None:
             set_weights(new.op, old.op.get_weights())
 
 
+def clone_call(call: Call, *, trainable: bool, **overrides: Any) -> Any:
+    """Makes an operation as a call's, named after the call.
+
+    Args:
+        call: the call.
+        trainable: whether it trains where it is a layer.
+        **overrides: entries of the configuration to set otherwise.
+    """
+    op = clone_op(call.op, name=_plain_name(call.name), **overrides)
+    if isinstance(op, keras.layers.Layer) and op is not call.op:
+        op.trainable = trainable
+    return op
+
+
 def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
     """Copies a graph with layers and weights of its own.
 
@@ -128,14 +157,7 @@ def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
         The copy. Its layers are named after their calls, which tells apart the layers of nested
         models that have the same name.
     """
-
-    def new_op(call: Call) -> Any:
-        op = clone_op(call.op, name=_plain_name(call.name))
-        if isinstance(op, keras.layers.Layer) and op is not call.op:
-            op.trainable = trainable
-        return op
-
-    clone = rebuild(graph, new_op)
+    clone = rebuild(graph, lambda call: clone_call(call, trainable=trainable))
     copy_weights(graph, clone)
     return clone
 
@@ -169,7 +191,7 @@ def as_model(
         graph, calls=tuple(dataclasses.replace(call, op=made(call)) for call in graph.calls)
     )
     x = keras.Input(batch_shape=(None, *graph.input_shape[1:]), name="image")
-    with _beginning_at_zero(wired):
+    with _beginning_at_zero(wired.layers):
         output = wired.run(x, training=None)[graph.output]
     model = keras.Model(x, output, name=name)
     copy_weights(graph, wired)

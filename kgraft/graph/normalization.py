@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import layers as kl
 
-from kgraft.graph.build import rebuild
+from kgraft.graph.build import clone_built
 from kgraft.graph.ir import Call, Graph
 
 # Layers that do something in training only.
@@ -85,22 +85,12 @@ def fold_batch_norm(
         The folded graph, and for each BatchNorm that stayed its name and why.
     """
     pairs, stayed = _foldable_pairs(graph, spare)
-    absorbing = {conv.name: norm for norm, conv in pairs}
-
-    def new_op(call: Call) -> Any:
-        if call.name not in absorbing:
-            return call.op
-        config = call.op.get_config()
-        config.update(use_bias=True, bias_initializer="zeros", activation="linear")
-        return type(call.op).from_config(config)
-
-    folded = rebuild(graph, new_op)
     for norm, conv in pairs:
-        old, new = conv.op, folded.call(conv.name).op
-        _set_folded(old, new, batch_norm_scale_shift(norm.op))
-        new.trainable = old.trainable
-        folded = folded.without(norm.name)
-    return folded, stayed
+        shape = graph.shapes[conv.input]
+        new = clone_built(conv.op, shape, use_bias=True, bias_initializer="zeros")
+        _set_folded(conv.op, new, batch_norm_scale_shift(norm.op))
+        graph = graph.with_op(conv.name, new).without(norm.name)
+    return graph, stayed
 
 
 def _foldable_pairs(
