@@ -19,12 +19,11 @@ _FIELDS = {
     "cluster": ("clusters",),
     "quantize": (),
 }
-_TRAINING = ("compress_steps", "compress_rate", "compress_views")
 
 
 @dataclasses.dataclass(frozen=True)
 class CompressConfig:
-    """How the fused student is compressed, trained by the same teacher on the same views.
+    """How the fused student is compressed, trained by the same teacher on views of the same images.
 
     Attributes:
         compress: `none`, or any of `prune`, `cluster` and `quantize` joined by `+`; they are done
@@ -41,8 +40,8 @@ class CompressConfig:
         clusters: how many values a kernel may have.
         compress_steps: updates of each technique.
         compress_rate: learning rate.
-        compress_views: views of each transfer image that no other stage has seen, to learn from in
-            place of theirs; 0 for the views of the other stages.
+        compress_views: further views of each transfer image to learn from in place of those of the
+            other stages; 0 for those.
     """
 
     compress: str = NOTHING
@@ -91,8 +90,10 @@ class CompressConfig:
         """
         done = self.techniques[: self.techniques.index(technique) + 1]
         names = [name for part in done for name in _FIELDS[part]]
-        values = {name: getattr(self, name) for name in (*names, *_TRAINING)}
-        return {"techniques": list(done), **values}
+        values = {name: getattr(self, name) for name in (*names, "compress_steps", "compress_rate")}
+        # Left out where it changes nothing, so that runs made before it was there are found again.
+        fresh = {"compress_views": self.compress_views} if self.compress_views else {}
+        return {"techniques": list(done), **values, **fresh}
 
     def check_run(self, formats: tuple[str, ...]) -> None:
         """Checks that the formats of a run go with its techniques.

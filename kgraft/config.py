@@ -226,7 +226,8 @@ class RunConfig:
         check_phases(self.phases)
         check_side_by_side(self.side_by_side)
         self.compress.check_run(self.export.formats)
-        if self.compress.compress_views and self.data.augment == "none":
+        fresh = self.compress.techniques and self.compress.compress_views
+        if fresh and self.data.augment == "none":
             raise KgraftError(
                 "--compress_views are further views of the same images, and --augment=none has no "
                 "further ones: give --augment=crop_flip or imagenet, or --compress_views=0"

@@ -71,7 +71,7 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "compress_steps": 1}, "--compress_steps must be at least 2; got 1"),
         ({**NEEDED, "compress_views": -1}, "--compress_views must be at least 0; got -1"),
         (
-            {**NEEDED, "compress_views": 4, "augment": "none"},
+            {**NEEDED, "compress": "prune", "compress_views": 4, "augment": "none"},
             "--compress_views are further views of the same images, and --augment=none has no",
         ),
         ({**NEEDED, "compress_rate": 0}, "--compress_rate must be above 0; got 0"),

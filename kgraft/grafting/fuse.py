@@ -109,7 +109,7 @@ def _made(folding: Folding) -> Graph:
     def new_op(call: Call) -> Any:
         return clone_call(call, trainable=True, **folding.overrides.get(call.name, {}))
 
-    made = rebuild(folding.graph, new_op)
+    made = rebuild(folding.graph, new_op, blank=True)
     for old, new in zip(folding.graph.calls, made.calls, strict=True):
         if isinstance(new.op, keras.layers.Layer) and new.op is not old.op and new.op.weights:
             set_weights(new.op, folding.of(old))

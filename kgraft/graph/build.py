@@ -34,12 +34,15 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
 
 
 def clone_built(op: keras.layers.Layer, shape: Shape, **overrides: Any) -> keras.layers.Layer:
-    """Makes a layer of the same configuration whose weights are there, all zero, and can be set.
+    """Makes a layer of the same configuration whose weights are there and shall be set.
 
     Args:
         op: a layer of one input.
         shape: of its input, batch dimension included.
         **overrides: entries of the configuration to set otherwise.
+
+    Returns:
+        A new layer, built, that trains if the original does.
     """
     clone = clone_op(op, **overrides)
     with _beginning_at_zero([clone]):
@@ -53,7 +56,7 @@ def rebuild(
     new_op: Callable[[Call], Any],
     *,
     input_shape: Shape | None = None,
-    drawn: bool = False,
+    blank: bool = False,
 ) -> Graph:
     """Makes a graph of the same wiring from other operations, built and with their own shapes.
 
@@ -62,8 +65,8 @@ def rebuild(
         new_op: gives the operation for a call; asked once for each operation of the pattern, so
             that a shared layer stays shared.
         input_shape: shape of the input, batch dimension included; None for the pattern's.
-        drawn: whether new layers begin as their initialisers say; they begin at zero for whoever
-            sets their weights, as drawing takes time.
+        blank: whether new layers begin at zero and not at what their initialisers draw, which takes
+            time for nothing where weights are set afterwards.
 
     Returns:
         The new graph.
@@ -72,7 +75,7 @@ def rebuild(
     calls = tuple(dataclasses.replace(call, op=made(call)) for call in graph.calls)
     x = keras.Input(batch_shape=input_shape or graph.input_shape)
     wired = dataclasses.replace(graph, calls=calls)
-    with contextlib.nullcontext() if drawn else _beginning_at_zero(wired.layers):
+    with _beginning_at_zero(wired.layers) if blank else contextlib.nullcontext():
         values = wired.run(x, training=None)
     return dataclasses.replace(
         wired, shapes={name: tuple(value.shape) for name, value in values.items()}
@@ -81,14 +84,14 @@ def rebuild(
 
 @contextlib.contextmanager
 def _beginning_at_zero(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
-    """Puts zeros in the place of the initialisers of layers that are built inside it."""
+    """Puts zeros in the place of random initialisers of the layers that are built inside it."""
     zeros = keras.initializers.Zeros()
     drawn = [
         (layer, name, value)
         for layer in layers
         if not layer.built
         for name, value in vars(layer).items()
-        if isinstance(value, keras.initializers.Initializer)
+        if isinstance(value, keras.initializers.Initializer) and hasattr(value, "seed")
     ]
     for layer, name, _ in drawn:
         setattr(layer, name, zeros)
@@ -139,6 +142,9 @@ def clone_call(call: Call, *, trainable: bool, **overrides: Any) -> Any:
         call: the call.
         trainable: whether it trains where it is a layer.
         **overrides: entries of the configuration to set otherwise.
+
+    Returns:
+        What `clone_op` makes: a layer is not built yet.
     """
     op = clone_op(call.op, name=_plain_name(call.name), **overrides)
     if isinstance(op, keras.layers.Layer) and op is not call.op:
@@ -157,7 +163,7 @@ def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
         The copy. Its layers are named after their calls, which tells apart the layers of nested
         models that have the same name.
     """
-    clone = rebuild(graph, lambda call: clone_call(call, trainable=trainable))
+    clone = rebuild(graph, lambda call: clone_call(call, trainable=trainable), blank=True)
     copy_weights(graph, clone)
     return clone
 

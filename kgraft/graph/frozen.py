@@ -116,7 +116,7 @@ def _in_dtype(graph: Graph, dtype: str) -> Graph:
         op.trainable = False
         return op
 
-    copy = rebuild(graph, new_op)
+    copy = rebuild(graph, new_op, blank=True)
     copy_weights(graph, copy)
     return copy
 

@@ -78,7 +78,7 @@ def fold_batch_norm(
     """Folds every BatchNorm that directly follows a convolution or dense layer.
 
     Args:
-        graph: a graph that owns its layers; layers that take a BatchNorm in are made anew.
+        graph: the graph; its layers do not change. The result shares those that take none in.
         spare: names of calls that shall take none in.
 
     Returns:

@@ -104,14 +104,17 @@ def phases_left(job: Job, config: RunConfig, checkpoints: Checkpoints) -> tuple[
 
 
 def what_training_needs(job: Job, config: RunConfig, checkpoints: Checkpoints) -> Job:
-    """Returns a job for the banks: itself, or with few views where nothing is left to train."""
+    """Returns a job for the banks: itself, or with few views where nothing is left to train.
+
+    A third stage that makes views of its own needs the held-out ones alone.
+    """
     later = config.phases == ALL and compression_left(config, checkpoints)
-    if not checkpoints.has_start() or phases_left(job, config, checkpoints) or later:
+    same = later and not config.compress.compress_views
+    if not checkpoints.has_start() or phases_left(job, config, checkpoints) or same:
         return job
     transfer = job.transfer
-    few = dataclasses.replace(
-        transfer, views=transfer.views[:_FEW], heldout=transfer.heldout[:_FEW]
-    )
+    heldout = transfer.heldout if later else transfer.heldout[:_FEW]
+    few = dataclasses.replace(transfer, views=transfer.views[:_FEW], heldout=heldout)
     return dataclasses.replace(job, transfer=few)
 
 

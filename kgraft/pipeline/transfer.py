@@ -91,8 +91,9 @@ def fresh_views(config: DataConfig, teacher: Graph, count: int) -> np.ndarray:
         count: views of each transfer image.
 
     Returns:
-        uint8 `[n, height, width, channels]`: as the `views` of a `Transfer`, none of which, and of
-        whose held-out views none, is among them.
+        uint8 `[n, height, width, channels]`: as the `views` of a `Transfer`, of numbers beyond
+        those of its training and held-out views. Where an augmentation has few outcomes
+        (`crop_flip` has 162 an image) some are alike all the same.
 
     Raises:
         KgraftError: the source, the draw or an image is not as expected.

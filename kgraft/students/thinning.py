@@ -77,7 +77,7 @@ def thin_graph(graph: Graph, groups: ChannelGroups, plan: Plan, *, copy: bool) -
         return op
 
     shape = (*graph.input_shape[:-1], width_in)
-    thin = rebuild(graph, new_op, input_shape=shape, drawn=not copy)
+    thin = rebuild(graph, new_op, input_shape=shape, blank=copy)
     for old, new in zip(graph.calls, thin.calls, strict=True):
         # Weights that are no initialiser's product, such as a Normalization's, are always copied.
         if not isinstance(new.op, keras.layers.Layer) or new.op is old.op or not new.op.weights:

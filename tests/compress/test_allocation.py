@@ -114,6 +114,24 @@ def test_which_pruning_takes_the_same_share_of_each_kernel(settings, alike):
         assert shares["thin"] < 0.5 < shares["wide"]
 
 
+def test_the_head_is_the_kernel_of_the_logits():
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 4))
+    x = kl.Conv2D(16, 3, name="second")(kl.Conv2D(16, 3, name="first")(image))
+    logits = kl.Dense(500, name="logits")(kl.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, kl.Reshape((500,))(logits))
+    config = CompressConfig("prune", sparsity_schedule="polynomial")
+    wrapped = wrap_pruning(to_tf_keras(model), config, ())
+    shares = {
+        layer.layer.name: layer.pruning_schedule.final_sparsity
+        for layer in wrapped.model.layers
+        if hasattr(layer, "pruning_schedule")
+    }
+    found = {name: np.asarray(model.get_layer(name).kernel) for name in shares}
+    assert shares == pytest.approx(lamp_sparsities(found, 0.5, head="logits"))
+    assert shares["logits"] < lamp_sparsities(found, 0.5)["logits"]
+
+
 def test_a_sparsity_of_nearly_all_keeps_a_weight_of_each_kernel():
     image = keras.Input((6,))
     model = keras.Model(image, kl.Dense(4, name="logits")(kl.Dense(5, name="dense")(image)))

@@ -275,6 +275,8 @@ def test_other_settings_have_other_checkpoints():
 
     assert names() == names(clusters=5) and len(set(names())) == 2
     assert not set(names()) & {*names(sparsity=0.25), *names(compress_rate=0.5)}
+    assert not set(names()) & {*names(compress_views=2)}
+    assert "compress_views" not in CompressConfig("prune").settings("prune")
     # What pruning alone made can be quantised later.
     assert names()[0] == stages.checkpoint_names(CompressConfig("prune"))[0]
 

@@ -33,11 +33,14 @@ def check_fused(student, x, tolerance=1e-5):
     """The fused student does what the blocks do; what is left of adapters and norms is named."""
     wanted = np.asarray(run_student(student, x))
     before = state(*(v for made in student for v in made.body.variables))
+    layers = [layer for made in student for layer in made.body.layers]
+    nodes = [len(layer._inbound_nodes) for layer in layers]
     fused = fuse(student)
     assert_close(fused.graph(x), wanted, tolerance)
     assert adapters_in(fused, student) == {left.name for left in fused.adapters_left}
     assert norms_in(fused) == [left.name for left in fused.norms_left]
     assert all(left.why for left in (*fused.adapters_left, *fused.norms_left))
+    assert nodes == [len(layer._inbound_nodes) for layer in layers]
     for old, new in zip(
         before, state(*(v for made in student for v in made.body.variables)), strict=True
     ):

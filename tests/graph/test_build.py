@@ -54,10 +54,10 @@ def test_rebuild_takes_another_input_shape():
 
 def test_what_weights_begin_as():
     graph = trace_model(small_model("batch_norm"))
-    for drawn in (False, True):
-        made = rebuild(graph, lambda call: clone_op(call.op), drawn=drawn)
+    for blank in (False, True):
+        made = rebuild(graph, lambda call: clone_op(call.op), blank=blank)
         kernels = [layer.kernel for layer in made.layers if hasattr(layer, "kernel")]
-        assert kernels and all(np.any(kernel) == drawn for kernel in kernels)
+        assert kernels and not any(np.any(kernel) == blank for kernel in kernels)
         for old, new in zip(graph.layers, made.layers, strict=True):
             assert new.get_config() == old.get_config()
 

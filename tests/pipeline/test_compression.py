@@ -112,6 +112,26 @@ def test_a_resumed_run_trains_nothing_and_writes_the_same(finished, world, workd
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_run_with_the_third_stage_left_runs_the_teacher_over_no_view_for_nothing(
+    finished, world, workdir, monkeypatch
+):
+    for path in (workdir / "checkpoints").glob("three_*"):
+        path.unlink()
+    counts = []
+
+    class Counted(ViewBank):
+        def __init__(self, views, **settings):
+            counts.append(len(views))
+            super().__init__(views, **settings)
+
+    monkeypatch.setattr(job, "ViewBank", Counted)
+    settings = {**SETTINGS, "formats": ("int8_qat",), "eval_dataset": None, "resume": True}
+    again = api.distill(world.config(workdir=str(workdir), **settings))
+    assert counts == [int(finished.report.transfer["heldout"].partition(":")[0]), 16]
+    for one, other in zip(again.student.weights, finished.student.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_exporting_again_finds_the_quantised_student(workdir):
     before = logits(workdir)
     export = ExportConfig(formats=("int8_qat", "sparse"))

@@ -43,6 +43,8 @@ def test_a_pool_and_a_1x1_layer_with_the_blocks_last_activation(solve):
     assert kinds(made.body) == ["AveragePooling2D", "Conv2D", "ReLU"]
     assert made.body.output_shape == (None, 6, 6, 12)
     assert made.train_statistics != solve
+    # What is not solved begins as it was drawn: from zeros it could learn nothing.
+    assert all(np.any(layer.kernel) for layer in made.body.layers if hasattr(layer, "kernel"))
 
 
 def test_no_pool_where_only_the_width_differs():
