@@ -4,46 +4,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# What the kernel of the logits keeps, at least, over what the others keep. Nothing behind it makes
-# good what it loses, and training wins back less of it.
-_HEAD_KEEPS = 4 / 3
 
-
-def lamp_sparsities(
-    kernels: Mapping[str, np.ndarray], sparsity: float, *, head: str | None = None
-) -> dict[str, float]:
+def lamp_sparsities(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[str, float]:
     """Shares out a sparsity among kernels by the layer-adaptive magnitude score.
 
     A weight's score is its square over the sum of the squares of those in its kernel that are no
     smaller: how much of what is left of the kernel would go with it. The weights of the lowest
     scores over all kernels go. Wide kernels are thinned most, small ones keep what they have, and
-    the largest weight of each stays whatever is asked for. The kernel of the logits keeps a third
-    more of its weights than the others together, where by its scores it would keep fewer.
+    the largest weight of each stays whatever is asked for.
 
     Source: Lee et al., "Layer-adaptive sparsity for the magnitude-based pruning", ICLR 2021.
 
     Args:
         kernels: arrays of any shape, by name.
         sparsity: share of all weights together that goes, 0..1.
-        head: name of the kernel of the logits; None where it is not among them.
 
     Returns:
         The share of each kernel that goes, at least 0 and less than 1, by name.
     """
-    shares = _by_score(kernels, sparsity)
-    others = {name: kernel for name, kernel in kernels.items() if name != head}
-    if head is None or not others:
-        return shares
-    wide, narrow = kernels[head].size, sum(kernel.size for kernel in others.values())
-    gone = round(sparsity * (wide + narrow))
-    density = (wide + narrow - gone) / (narrow + _HEAD_KEEPS * wide)
-    most = max(0, round(wide * (1 - _HEAD_KEEPS * density)))
-    if shares[head] * wide <= most:
-        return shares
-    return {**shares, head: most / wide, **_by_score(others, (gone - most) / narrow)}
-
-
-def _by_score(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[str, float]:
     scores = [_scores(kernel) for kernel in kernels.values()]
     everything = np.concatenate(scores)
     left = round(sparsity * everything.size)

@@ -154,8 +154,7 @@ def _shares(plain: Any, config: CompressConfig, left: Set[str]) -> dict[str, flo
     kernels = {
         layer.name: np.asarray(getattr(layer, _KERNELS[type(layer).__name__])) for layer in layers
     }
-    last = kernel_layers(plain)[-1].name
-    return lamp_sparsities(kernels, config.sparsity, head=last if last in kernels else None)
+    return lamp_sparsities(kernels, config.sparsity)
 
 
 def solved(config: CompressConfig) -> bool:

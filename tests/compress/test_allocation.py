@@ -34,30 +34,6 @@ def test_all_kernels_together_lose_what_was_asked_for(seed, sizes, sparsity):
 
 
 @given(st.integers(0, 99), SIZES, SPARSITIES)
-def test_the_head_keeps_a_third_more_than_the_others(seed, sizes, sparsity):
-    found = kernels(seed, [*sizes, 500])
-    head, sizes = f"layer{len(sizes)}", {name: kernel.size for name, kernel in found.items()}
-    plain = lamp_sparsities(found, sparsity)
-    shares = lamp_sparsities(found, sparsity, head=head)
-    kept = {name: (1 - shares[name]) * size for name, size in sizes.items()}
-    # The largest weight of each of the others stays.
-    asked = (1 - sparsity) * sum(sizes.values())
-    assert sum(kept.values()) == pytest.approx(asked, abs=len(sizes) + 1)
-    others = sum(sizes.values()) - sizes[head]
-    density = (sum(kept.values()) - kept[head]) / others
-    assert kept[head] / sizes[head] >= min(1, 4 / 3 * density) - 4 / 3 * len(sizes) / others
-    assert shares[head] <= plain[head]
-
-
-def test_a_head_that_keeps_enough_keeps_its_scores():
-    found = kernels(0, [10, 1000])
-    plain = lamp_sparsities(found, 0.5)
-    assert lamp_sparsities(found, 0.5, head="layer0") == plain
-    assert lamp_sparsities(found, 0.5, head="layer1") != plain
-    assert lamp_sparsities({"head": found["layer0"]}, 0.5, head="head") == {"head": 0.5}
-
-
-@given(st.integers(0, 99), SIZES, SPARSITIES)
 def test_the_weights_that_go_have_lower_scores_than_those_that_stay(seed, sizes, sparsity):
     found = kernels(seed, sizes)
     shares = lamp_sparsities(found, sparsity)
@@ -112,24 +88,6 @@ def test_which_pruning_takes_the_same_share_of_each_kernel(settings, alike):
     assert (shares["thin"] == shares["wide"] == 0.5) is alike
     if not alike:
         assert shares["thin"] < 0.5 < shares["wide"]
-
-
-def test_the_head_is_the_kernel_of_the_logits():
-    keras.utils.set_random_seed(0)
-    image = keras.Input((8, 8, 4))
-    x = kl.Conv2D(16, 3, name="second")(kl.Conv2D(16, 3, name="first")(image))
-    logits = kl.Dense(500, name="logits")(kl.GlobalAveragePooling2D()(x))
-    model = keras.Model(image, kl.Reshape((500,))(logits))
-    config = CompressConfig("prune", sparsity_schedule="polynomial")
-    wrapped = wrap_pruning(to_tf_keras(model), config, ())
-    shares = {
-        layer.layer.name: layer.pruning_schedule.final_sparsity
-        for layer in wrapped.model.layers
-        if hasattr(layer, "pruning_schedule")
-    }
-    found = {name: np.asarray(model.get_layer(name).kernel) for name in shares}
-    assert shares == pytest.approx(lamp_sparsities(found, 0.5, head="logits"))
-    assert shares["logits"] < lamp_sparsities(found, 0.5)["logits"]
 
 
 def test_a_sparsity_of_nearly_all_keeps_a_weight_of_each_kernel():
