@@ -69,13 +69,10 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
         KgraftError: the source, the draw or an image is not as expected.
     """
     images, size, resize = _draw(config, teacher)
-    make = functools.partial(
-        make_views, augment=config.augment, size=size, seed=config.seed, resize=resize
-    )
+    make = _maker(config, size, resize)
     plain, heldout, note = _make_views(config, images.images, make)
-    extra, extra_views = _open_extra(config, teacher, size)
-    views = plain if extra_views is None else _joined(plain, extra_views)
-    views = add_mixed_views(views, config.mixed_views, seed=config.seed)
+    extra, extra_views = _open_extra(config, teacher, size, views=config.extra_views)
+    views = _with_others(plain, extra_views, config.mixed_views, seed=config.seed)
     return Transfer(images, size, resize, views, len(plain), heldout, note, extra)
 
 
@@ -99,20 +96,27 @@ def fresh_views(config: DataConfig, teacher: Graph, count: int) -> np.ndarray:
         KgraftError: the source, the draw or an image is not as expected.
     """
     images, size, resize = _draw(config, teacher)
-    views = make_views(
-        images.images,
-        augment=config.augment,
-        views=count,
-        size=size,
-        seed=config.seed,
-        resize=resize,
-        first_view=config.views + config.heldout_views,
-    )
+    make = _maker(config, size, resize)
+    plain = make(images.images, views=count, first_view=config.views + config.heldout_views)
     extra_count = max(1, round(config.extra_views * count / config.views))
     _, extra = _open_extra(config, teacher, size, views=extra_count, first=config.extra_views)
-    views = views if extra is None else _joined(views, extra)
     mixed = round(config.mixed_views * count / config.views)
-    return add_mixed_views(views, mixed, seed=config.seed)
+    return _with_others(plain, extra, mixed, seed=config.seed)
+
+
+def _maker(config: DataConfig, size: Size, resize: str) -> Callable[..., np.ndarray]:
+    """What makes views of transfer images."""
+    return functools.partial(
+        make_views, augment=config.augment, size=size, seed=config.seed, resize=resize
+    )
+
+
+def _with_others(
+    plain: np.ndarray, extra: np.ndarray | None, mixed: int, *, seed: int
+) -> np.ndarray:
+    """Views of transfer images, then those of extra images, then mixes of both."""
+    views = plain if extra is None else _joined(plain, extra)
+    return add_mixed_views(views, mixed, seed=seed)
 
 
 def _draw(config: DataConfig, teacher: Graph) -> tuple[TransferSet, Size, str]:
@@ -142,9 +146,9 @@ def _open(config: DataConfig, teacher: Graph, dataset: str, split: str) -> Sourc
 
 
 def _open_extra(
-    config: DataConfig, teacher: Graph, size: Size, *, views: int | None = None, first: int = 0
+    config: DataConfig, teacher: Graph, size: Size, *, views: int, first: int = 0
 ) -> tuple[TransferSet | None, np.ndarray | None]:
-    """Draws the extra images and makes their views, as many as configured where none are given."""
+    """Draws the extra images and makes their views."""
     if config.extra_dataset is None:
         return None, None
     source = _open(config, teacher, config.extra_dataset, config.extra_split)
@@ -159,7 +163,7 @@ def _open_extra(
     made = make_views(
         images.images,
         augment=config.extra_augment,
-        views=views or config.extra_views,
+        views=views,
         size=size,
         seed=config.seed,
         resize="none" if fits else "crop",

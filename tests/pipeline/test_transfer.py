@@ -26,7 +26,7 @@ def test_heldout_views_are_further_views_of_each_image(world, teacher):
     assert np.array_equal(transfer.heldout.reshape(8, 2, *SIZE), by_image[:, 3:])
 
 
-def test_fresh_views_are_none_of_those_trained_on_or_held_out(world, teacher):
+def test_fresh_views_go_on_behind_those_trained_on_and_held_out(world, teacher):
     config = world.config(shots=2, views=3, heldout_views=2, mixed_views=6).data
     longer = open_transfer(world.config(shots=2, views=9).data, teacher)
     fresh = fresh_views(config, teacher, 4)
