@@ -74,8 +74,18 @@ def test_ours_records_what_it_kept(outcomes, setting):
     assert "held-out" in found.selection
 
 
-# Those that graft train as a run does, of which pipeline/test_end_to_end.py asks it.
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("paper", "kgraft", "closed")])
+# Those that graft train as a run does, of which pipeline/test_end_to_end.py asks it; the slow ones
+# train in the loop that `kd` has.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        if name in ("finetune", "kd_pruned", "fitnet")
+        else name
+        for name in METHODS
+        if name not in ("paper", "kgraft", "closed")
+    ],
+)
 def test_two_runs_with_one_seed_agree(name, setting, outcomes, pixels):
     again = method(name).run(setting).student.graph(pixels)
     np.testing.assert_array_equal(again, outcomes[0][name].student.graph(pixels))

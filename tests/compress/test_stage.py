@@ -336,7 +336,7 @@ def test_other_weights_than_those_trained_are_caught(stage, quantized, tmp_path)
     assert not found.ok and "holds other weights than the student in 1 layers" in found.why
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "muon"])
 def test_quantising_keeps_zeros(stage, tmp_path, optimizer):
     """Muon moves weights that have no gradient too."""
     made = stage.run("prune+quantize", optimizer=optimizer, select="last")

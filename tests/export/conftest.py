@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from kgraft.export import float32_bytes
+
 SHAPE = (12, 12, 3)
 CLASSES = 5
 
@@ -94,6 +96,12 @@ def model(request: pytest.FixtureRequest) -> keras.Model:
 @pytest.fixture
 def student() -> keras.Model:
     return with_random_weights(conv_model())
+
+
+@pytest.fixture(scope="module")
+def plain() -> bytes:
+    """The student's float32 file."""
+    return float32_bytes(with_random_weights(conv_model()))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import number_types
 
 from kgraft.data.preprocess import PREPROCESSORS
-from kgraft.export import DeviceInput, TFLiteRunner, float32_bytes
+from kgraft.export import DeviceInput, TFLiteRunner
 from kgraft.export.flatbuffer import read_contents
 from kgraft.export.metadata import read_labels, with_metadata
 
@@ -56,11 +56,6 @@ def metadata(data):
     entries = [model.Metadata(i) for i in range(model.MetadataLength())]
     (entry,) = [entry for entry in entries if entry.Name() == b"TFLITE_METADATA"]
     return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
-
-
-@pytest.fixture
-def plain(student):
-    return float32_bytes(student)
 
 
 def test_the_model_is_what_it_was(plain, images):

@@ -95,12 +95,11 @@ def test_checksums_are_of_every_file(student, tmp_path):
 def test_preprocessing_inside_takes_pixels(student, tmp_path, name):
     takes = DeviceInput(name, inside=True)
     pixels = PIXELS.astype(np.float32)
+    formats = ["saved_model", "float32"]
+    # "caffe" is all there can be: channels in another order, and a mean of each taken off.
+    formats += ["int8"] if name == "caffe" else []
     files = export_student(
-        student,
-        folder=tmp_path,
-        formats=["saved_model", "float32", "int8"],
-        calibration=pixels,
-        takes=takes,
+        student, folder=tmp_path, formats=formats, calibration=pixels, takes=takes
     )
     given = preprocess(PIXELS, name)
     exact = student(given).numpy()
@@ -108,7 +107,7 @@ def test_preprocessing_inside_takes_pixels(student, tmp_path, name):
         TFLiteRunner(files[1].path)(pixels), exact, atol=1e-4 * np.abs(exact).max()
     )
     found = verify_exports(files, student, given, takes=takes, given=pixels, calibration=pixels)
-    assert [check.why for check in found] == ["", "", ""]
+    assert [check.why for check in found] == [""] * len(formats)
     content = told(tmp_path)
     assert content["inside_the_file"] == name and content["input"]["preprocess"] == "none"
 

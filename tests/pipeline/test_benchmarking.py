@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import keras
 import pytest
@@ -16,13 +17,19 @@ def model(width=4):
     return keras.Model(image, keras.layers.Dense(3)(x))
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    model().save(folder / "net.keras")
+    (folder / "a.tflite").write_bytes(float32_bytes(model()))
+    (folder / "other").mkdir()
+    (folder / "other" / "a.tflite").write_bytes(float32_bytes(model(64)))
+    return folder
+
+
 @pytest.fixture
-def files(tmp_path):
-    model().save(tmp_path / "net.keras")
-    (tmp_path / "a.tflite").write_bytes(float32_bytes(model()))
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "a.tflite").write_bytes(float32_bytes(model(64)))
-    return tmp_path
+def files(made, tmp_path):
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
 
 
 def test_keras_files_are_converted_and_names_stay_apart(files, tmp_path):
