@@ -122,7 +122,9 @@ def test_weights_without_a_partner_fail_the_file(student, images, tmp_path):
     other = keras.Model(image, kl.Dense(5, name="head")(kl.Flatten()(x)))
     files = export_student(other, folder=tmp_path, formats=ALL[1:], calibration=images)
     fault = "layers with weights that cannot be compared with the student's, the first"
-    for found in verify_exports(files, student, images, calibration=images):
+    checks = verify_exports(files, student, images, calibration=images)
+    assert len(checks) == 5
+    for found in checks:
         assert not found.ok and fault in found.why
 
 
@@ -218,13 +220,14 @@ def swapped(model, order):
 def test_swapped_channels_are_caught(student, images, tmp_path):
     wrong = swapped(student, [2, 1, 0])
     files = export_student(wrong, folder=tmp_path, formats=ALL[1:], calibration=images)
-    for found in verify_exports(files, student, images, calibration=images):
+    checks = verify_exports(files, student, images, calibration=images)
+    assert len(checks) == 5
+    for found in checks:
         assert not found.ok
         # The biases behind are corrected for what reaches them.
         assert re.search("holds other weights than the student in [12] layers, most in ", found.why)
-    assert [sound.why for sound in verify_exports(files, wrong, images, calibration=images)] == [
-        ""
-    ] * len(files)
+    sound = verify_exports(files, wrong, images, calibration=images)
+    assert [check.why for check in sound] == [""] * 5
 
 
 def corrupt(path, wanted):
@@ -254,7 +257,9 @@ def test_one_corrupted_weight_of_many_is_caught(images, tmp_path):
             tmp_path / f"student_{name}.tflite",
             lambda t: t.Type() == schema.TensorType.INT8 and t.ShapeLength() == 4,
         )
-    for found in verify_exports(files, wide, images, calibration=images):
+    checks = verify_exports(files, wide, images, calibration=images)
+    assert len(checks) == 3
+    for found in checks:
         assert not found.ok
         assert found.why.startswith("holds other weights than the student in 1 layers")
         assert "wide" in found.why
