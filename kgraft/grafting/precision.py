@@ -79,7 +79,7 @@ def _frozen(chain: Chain, dtype: str) -> Chain:
     except (NotImplementedError, TypeError, ValueError) as error:
         if dtype == "float32":
             raise
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KgraftError(
             f"--precision={dtype} needs a teacher whose layers compute in it; give "
             f"--precision=float32 ({reason})"

@@ -127,13 +127,27 @@ class Stubborn(keras.layers.Layer):
         return x * 1.0
 
 
-def test_a_layer_that_cannot_compute_in_bfloat16() -> None:
+class Wordless(Stubborn):
+    """Says nothing of why it cannot be made again."""
+
+    @classmethod
+    def from_config(cls, config):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"), [(Stubborn, "Stubborn"), (Wordless, "NotImplementedError")]
+)
+def test_a_layer_that_cannot_compute_in_bfloat16(
+    layer: type[keras.layers.Layer], reason: str
+) -> None:
     image = keras.Input([8, 8, 3])
     x = keras.layers.Conv2D(4, 3, name="relu0")(image)
-    x = keras.layers.Conv2D(4, 3, name="relu1")(Stubborn()(x))
+    x = keras.layers.Conv2D(4, 3, name="relu1")(layer()(x))
     x = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x))
     chain = make_chain(keras.Model(image, x))
-    with pytest.raises(KgraftError, match="--precision=bfloat16 needs a teacher whose layers"):
+    wanted = rf"--precision=bfloat16 needs a teacher whose layers .*\(.*{reason}"
+    with pytest.raises(KgraftError, match=wanted):
         choose_compute("bfloat16", chain, make_bank(chain))
 
 
