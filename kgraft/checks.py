@@ -8,7 +8,7 @@ from typing import Any
 from kgraft.errors import KgraftError
 
 # Keras takes none that is larger.
-_LARGEST_SEED = 2**32 - 1
+LARGEST_SEED = 2**32 - 1
 SOURCE_KINDS = ("tfds", "folder", "npz", "embedded")
 
 
@@ -69,8 +69,8 @@ def check_seed(value: int) -> None:
         KgraftError: the value is not a whole number from 0 to 2**32 - 1.
     """
     whole("seed", value)
-    if not 0 <= value <= _LARGEST_SEED:
-        raise KgraftError(f"--seed must be from 0 to {_LARGEST_SEED}; got {value}")
+    if not 0 <= value <= LARGEST_SEED:
+        raise KgraftError(f"--seed must be from 0 to {LARGEST_SEED}; got {value}")
 
 
 def above_zero(flag: str, value: float | tuple[float, ...] | None) -> None:

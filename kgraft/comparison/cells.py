@@ -13,6 +13,9 @@ from kgraft.pipeline.record_folder import RecordFolder, read_json
 SCHEMA = 1
 _FOLDER = "cells"
 _TEACHER = "teacher.json"
+_TEACHER_FIGURES = ("accuracy", "parameters", "macs", "test_images")
+_NUMBERS = ("shots", "draw", "seed")
+_FIGURES = ("accuracy", "agreement", "parameters", "macs", "seconds", "updates")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -55,6 +58,7 @@ class CellRecord:
         reads_labels: whether labels of the transfer images were learned from.
         selection: how the weights were chosen, in words.
         sample_sha256: hash of the list of transfer images.
+        pixels_sha256: hash of the transfer images themselves; empty in records of older versions.
         images, views: how many transfer images and training views there were.
         settings: what the method was run with.
         notes: what a reader should know.
@@ -75,6 +79,7 @@ class CellRecord:
     reads_labels: bool = False
     selection: str = ""
     sample_sha256: str = ""
+    pixels_sha256: str = ""
     images: int | None = None
     views: int | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -112,22 +117,62 @@ class CellStore(RecordFolder):
         write_json(self.workdir / _TEACHER, figures)
 
     def teacher(self) -> dict[str, Any] | None:
-        """Returns what was measured of the teacher; None where nothing was yet."""
+        """Returns what was measured of the teacher; None where nothing was yet.
+
+        Raises:
+            KgraftError: its record is damaged.
+        """
         path = self.workdir / _TEACHER
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        figures = _read(path)
+        if not all(_is_number(figures.get(name)) for name in _TEACHER_FIGURES):
+            raise _damaged(path, f"figures of the teacher: {', '.join(_TEACHER_FIGURES)}")
+        return figures
+
+    def check_records(self) -> None:
+        """Reads everything there is, so that what is damaged is told of before hours of work.
+
+        Raises:
+            KgraftError: a record is damaged.
+        """
+        self.records()
+        self.teacher()
 
     def records(self) -> tuple[CellRecord, ...]:
-        """Returns all records, by draw, shots and the order of the methods."""
+        """Returns all records, by draw, shots and the order of the methods.
+
+        Raises:
+            KgraftError: one is damaged.
+        """
         found = [self._record(path) for path in self.paths()]
         return tuple(sorted(found, key=lambda r: (r.draw, r.shots, METHODS.index(r.method))))
 
     def _record(self, path: pathlib.Path) -> CellRecord:
-        content = read_json(path)
+        content = _read(path)
         names = {field.name for field in dataclasses.fields(CellRecord)}
         if content.get("schema") != SCHEMA or content.get("method") not in METHODS:
-            raise KgraftError(
-                f"{path} is no record of a cell: expected schema {SCHEMA} and a known method; "
-                "move it away"
-            )
+            raise _damaged(path, f"schema {SCHEMA} and a known method")
         values = {name: value for name, value in content.items() if name in names}
-        return CellRecord(**{**values, "notes": tuple(values.get("notes", ()))})
+        needed = _NUMBERS if content.get("error") is not None else _NUMBERS + _FIGURES
+        if not all(_is_number(values.get(name)) for name in needed):
+            raise _damaged(path, f"numbers for {', '.join(needed)}")
+        record = CellRecord(**{**values, "notes": tuple(values.get("notes") or ())})
+        if record.key.file != path.name:
+            raise _damaged(path, f"the cell that its name says; it is of {record.key.file}")
+        return record
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except KgraftError as error:
+        raise KgraftError(f"{error}; move it away") from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _damaged(path: pathlib.Path, expected: str) -> KgraftError:
+    return KgraftError(f"{path} is no record of a cell: expected {expected}; move it away")

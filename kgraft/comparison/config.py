@@ -1,8 +1,10 @@
 """What a comparison is asked to do. Like `kgraft.config`, this needs no TensorFlow."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
+from kgraft.checks import LARGEST_SEED, at_least, whole
 from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
 
@@ -46,6 +48,11 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         _check_methods(self.methods)
+        for flag, numbers in (("shots_list", self.shots_list), ("draws", (self.draws,))):
+            for number in numbers:
+                if number is None:
+                    raise KgraftError(f"--{flag} must be a whole number; got None")
+                whole(flag, number)
         if not self.shots_list or min(self.shots_list) < 1:
             raise KgraftError(
                 "--shots_list must be images per class, numbers from 1 such as 1,5,10; got "
@@ -56,8 +63,14 @@ class CompareConfig:
                 "--shots_list must name each number once; got "
                 f"{','.join(map(str, self.shots_list))}"
             )
-        if not self.draws >= 1:
-            raise KgraftError(f"--draws must be at least 1; got {self.draws}")
+        at_least("draws", self.draws, 1)
+        last_seed = self.run.data.seed + self.draws - 1
+        if last_seed > LARGEST_SEED:
+            raise KgraftError(
+                f"--seed={self.run.data.seed} leaves no seed for the last of --draws={self.draws}, "
+                f"which would be {last_seed}: give a seed of at most "
+                f"{LARGEST_SEED - self.draws + 1}"
+            )
         if not self.run.data.eval_dataset:
             raise KgraftError(
                 "--eval_dataset is missing: a comparison needs a labelled test set, such as "
@@ -113,12 +126,23 @@ class CompareConfig:
         """
         names = ("methods", "shots_list", "draws")
         own = {name: flags.pop(name) for name in names if name in flags}
-        if isinstance(own.get("methods"), str):
-            own["methods"] = tuple(part.strip() for part in own["methods"].split(","))
         for name in ("methods", "shots_list"):
             if name in own:
-                own[name] = (own[name],) if isinstance(own[name], int) else tuple(own[name])
+                own[name] = _as_tuple(own[name])
+        if "shots_list" in own:
+            own["shots_list"] = tuple(map(_as_number, own["shots_list"]))
         return cls(RunConfig.from_flags(**flags), **own)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """Takes `"a,b"`, several values or one."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",")) if value else ()
+    return tuple(value) if isinstance(value, Iterable) else (value,)
+
+
+def _as_number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _check_methods(methods: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""`keras.distillation.Distiller` as it comes."""
+"""`keras.distillation.Distiller`, as its documentation describes it."""
 
 import keras
 import tensorflow as tf
@@ -17,22 +17,30 @@ _ORDER = 22
 def distiller(setting: Setting) -> Outcome:
     """Keras's own distillation of the whole student from random weights.
 
-    Keras 3, `keras.distillation.Distiller` with `LogitsDistillation` and everything at its default
-    (temperature 3, weight 0.5, Adam at 1e-3), fitted without labels, which leaves its supervised
-    term out.
+    Keras 3, `keras.distillation.Distiller` with `LogitsDistillation` at its defaults (temperature
+    3, weight 0.5, Adam at 1e-3), fitted without labels, which leaves its supervised term out. The
+    divergence is given as an object: Keras 3.15 puts logits through the softmax for that alone. For
+    its default, the name, it takes the divergence of the logits themselves, by which a student
+    unlearns.
     """
     student = random_student(setting)
     pieces, own = _joined(student)
     model = keras.distillation.Distiller(
         teacher=as_model(setting.chain.graph, name="teacher", frozen=True),
         student=as_model(concat(pieces), name="student", shared=own, frozen=True),
-        distillation_losses=keras.distillation.LogitsDistillation(),
+        distillation_losses=keras.distillation.LogitsDistillation(loss=keras.losses.KLDivergence()),
     )
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
     if setting.updates:
         callbacks = [_tells(setting.updates)]
         model.fit(_dataset(setting), epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
-    settings = {"start": "random", "keras": keras.__version__, "rate": 1e-3, "temperature": 3.0}
+    settings = {
+        "start": "random",
+        "loss": "kl",
+        "temperature": 3.0,
+        "rate": 1e-3,
+        "keras": keras.__version__,
+    }
     return Outcome(fuse(student), setting.updates, settings)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kgraft.data import CorruptImage, eval_batches
+from kgraft.data import CorruptImage, Source, eval_batches
 from kgraft.data.preprocess import preprocess
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph, total_macs
@@ -60,6 +60,11 @@ class Examiner:
         self._answers: np.ndarray | None = None
         self.images: int | None = None
         self.skipped = 0
+
+    @property
+    def source(self) -> Source:
+        """The test set."""
+        return self._test.source
 
     def measure(self, graph: Graph) -> Marks:
         """Runs a network over the test set.

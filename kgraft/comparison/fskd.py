@@ -37,7 +37,7 @@ def fskd(setting: Setting) -> Outcome:
     without bias; then the 1x1 is absorbed by the convolution. Kept blocks and dense layers are left
     as they are, and depthwise ones, which cannot absorb it.
     """
-    pruned = pruned_student(setting.chain, setting.job.recipes, setting.activations)
+    pruned = pruned_student(setting.chain, setting.job.recipes)
     student = fuse(as_whole(pruned.blocks))
     teacher, _ = fold_batch_norm(
         clone_graph(without_training_layers(setting.chain.graph), trainable=False)
@@ -67,9 +67,15 @@ def _correct(
             continue
         full, full_values = _advance(walk, call.name)
         pairs = _outputs(call, values, full, full_values)
-        absorb(call.op, solve(pairs, kept[call.name]))
+        absorb(call.op, solve(pairs, _channels(call, kept[call.name])))
         done.add(id(call.op))
     return len(done)
+
+
+def _channels(call: Call, kept: np.ndarray) -> np.ndarray:
+    """The teacher's channels that a convolution makes."""
+    # All of them again where fusing has multiplied the adapter behind it into it.
+    return kept if call.op.filters == len(kept) else np.arange(call.op.filters)
 
 
 def _advance(walk: Iterator[tuple[Call, Values]], name: str) -> tuple[Call, Values]:

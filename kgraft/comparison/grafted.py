@@ -45,7 +45,7 @@ _MANY_CLASSES = 100
 
 
 def kgraft(setting: Setting) -> Outcome:
-    """Ours: the run that `kgraft-distill` would make with the same flags."""
+    """Ours: what `kgraft-distill` trains with the same flags, on logits computed in float32."""
     return _graft(setting, setting.config, setting.job.phases)
 
 
@@ -153,6 +153,7 @@ def _graft(
     settings = {
         "student": dataclasses.asdict(config.student),
         "train": dataclasses.asdict(config.train),
+        "computed_in": compute.dtype,
         "kept_steps": {result.name: result.kept_step for result in results},
     }
     rule = SELECTION_RULES[config.train.select]

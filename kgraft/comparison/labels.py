@@ -10,15 +10,14 @@ from kgraft.data import open_source
 from kgraft.errors import KgraftError
 
 
-def labelled_shots(setting: Setting) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Reads the transfer images again, with what class each is of.
+def transfer_labels(setting: Setting) -> np.ndarray:
+    """Reads what class each transfer image is of.
 
     Args:
         setting: the cell.
 
     Returns:
-        The images, uint8 `[height, width, channels]` each, and the logit of each, int64
-        `[images]`.
+        The logit of each transfer image, int64 `[images]`.
 
     Raises:
         KgraftError: a class has no logit.
@@ -50,5 +49,4 @@ def labelled_shots(setting: Setting) -> tuple[tuple[np.ndarray, ...], np.ndarray
             f"{source.name} has label {labels.max()}, the teacher only the logits 0 to "
             f"{setting.job.teacher.classes - 1}: leave finetune out of --methods"
         )
-    images = tuple(image for image, _ in source.iterate(chosen))
-    return images, labels.astype(np.int64)
+    return labels.astype(np.int64)

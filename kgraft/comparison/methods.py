@@ -7,11 +7,12 @@ from kgraft.comparison.config import METHODS
 from kgraft.comparison.distiller import distiller
 from kgraft.comparison.fskd import fskd
 from kgraft.comparison.grafted import closed, kgraft, paper
-from kgraft.comparison.mir import mir
+from kgraft.comparison.mir import check_features, mir
 from kgraft.comparison.pruned import check_prunable
 from kgraft.comparison.setting import Outcome, Setting
 from kgraft.comparison.whole_methods import finetune, fitnet, kd, kd_pruned
 from kgraft.errors import KgraftError
+from kgraft.graph import Chain
 from kgraft.students import Recipe
 
 
@@ -56,26 +57,44 @@ def method(name: str) -> Method:
     return _METHODS[name]
 
 
-def check_methods(names: Sequence[str], recipes: tuple[Recipe, ...], *, updates: int) -> None:
+def check_methods(
+    names: Sequence[str], chain: Chain, recipes: tuple[Recipe, ...], *, updates: int
+) -> None:
     """Checks that the methods can work on this student with this budget.
 
     Args:
         names: the methods asked for.
+        chain: the teacher.
         recipes: one per block of the teacher.
         updates: the common budget.
 
     Raises:
         KgraftError: a method that prunes is given another kind of student.
+        KgraftError: nothing is replaced in front of the features that `mir` mimics.
         KgraftError: a method that takes the budget is given none.
     """
+    pruning = [name for name in names if method(name).prunes]
+    if pruning:
+        try:
+            check_prunable(chain, recipes)
+        except KgraftError as error:
+            raise KgraftError(
+                f"--methods: for a pruned teacher, which is what {', '.join(pruning)} must start "
+                f"from, {error}: leave out methods that prune, such as in "
+                f"--methods={_without_pruning()}"
+            ) from None
+    if "mir" in names:
+        check_features(chain, [i for i, recipe in enumerate(recipes) if recipe.kind != "keep"])
     for name in names:
-        if method(name).prunes:
-            check_prunable(recipes, name)
         if method(name).takes == "budget" and not updates:
             raise KgraftError(
                 f"--steps=0 leaves {name} no updates, because all methods do as many as kgraft: "
                 f"give --steps above 0, or only --methods={_without_budget()}"
             )
+
+
+def _without_pruning() -> str:
+    return ",".join(name for name in METHODS if not method(name).prunes)
 
 
 def _without_budget() -> str:

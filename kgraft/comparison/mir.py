@@ -5,7 +5,7 @@ Wang, Liu, Ma, Yong, Chai, Wu, "Compressing Models with Few Samples: Mimicking t
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +19,7 @@ from kgraft.data.preprocess import preprocess
 from kgraft.errors import KgraftError
 from kgraft.grafting import fuse
 from kgraft.grafting.fold import can_absorb_at
-from kgraft.graph import Graph, find_cuts, prune, split_chain, without_training_layers
+from kgraft.graph import Chain, Graph, find_cuts, prune, split_chain, without_training_layers
 from kgraft.students import StudentBlock, make_adapter, set_adapter_matrix
 
 _POOLING = (
@@ -29,6 +29,7 @@ _POOLING = (
     kl.MaxPooling2D,
 )
 _BATCH = 64
+_HEAD_NOTE = "keeps the teacher's layers behind the features, which the others make smaller"
 
 
 def mir(setting: Setting) -> Outcome:
@@ -41,6 +42,7 @@ def mir(setting: Setting) -> Outcome:
     """
     whole = without_training_layers(setting.chain.graph)
     value = feature_value(whole)
+    last = _block_of(setting.chain, value)
     backbone = _backbone(setting, whole, value)
     head = split_chain(whole, (value,)).blocks[1].graph
     feed = Feed.of(setting)
@@ -54,7 +56,28 @@ def mir(setting: Setting) -> Outcome:
     fit(loss, trainable(backbone), data, plan=plan, seed=setting.seed)
     student = (*backbone, StudentBlock(len(backbone), head, kept=True))
     settings = {"start": "pruned", "loss": "mse", "features": value, **plan.describe()}
-    return Outcome(fuse(student), plan.updates, settings)
+    notes = (_HEAD_NOTE,) if max(setting.grafted) > last else ()
+    return Outcome(fuse(student), plan.updates, settings, notes=notes)
+
+
+def check_features(chain: Chain, grafted: Sequence[int]) -> None:
+    """Checks that the student has something to learn in front of the teacher's features.
+
+    Args:
+        chain: the teacher.
+        grafted: numbers of the blocks that are replaced, at least one.
+
+    Raises:
+        KgraftError: the teacher has no feature maps, or every replaced block lies behind them.
+    """
+    value = feature_value(without_training_layers(chain.graph))
+    last = _block_of(chain, value)
+    if min(grafted) > last:
+        raise KgraftError(
+            f"--methods: mir mimics the feature maps {value}, which block {last} makes, and "
+            f"--graft replaces none up to there, only {', '.join(map(str, grafted))}: graft an "
+            "earlier block, or leave mir out"
+        )
 
 
 def feature_value(graph: Graph) -> str:
@@ -83,9 +106,14 @@ def feature_value(graph: Graph) -> str:
     return value
 
 
+def _block_of(chain: Chain, value: str) -> int:
+    """The number of the block that makes a value."""
+    return next(b.index for b in chain.blocks if b.graph.producer(value) is not None)
+
+
 def _backbone(setting: Setting, whole: Graph, value: str) -> Student:
     """The pruned student as far as the features, with a map to the teacher's width."""
-    pruned = pruned_student(setting.chain, setting.job.recipes, setting.activations)
+    pruned = pruned_student(setting.chain, setting.job.recipes)
     blocks = as_whole(pruned.blocks)
     for block in blocks:
         if block.body.producer(value) is not None:

@@ -23,13 +23,10 @@ from kgraft.students.blueprint import is_addition, split_activations
 from kgraft.students.channels import ChannelGroups, channel_groups, is_conv
 from kgraft.students.depth import without_units
 from kgraft.students.solved_body import solved_pattern
-from kgraft.students.thin_block import Activations
 from kgraft.students.thinning import plan_widths, thin_graph
-from kgraft.students.units import group_runs
+from kgraft.students.units import Run, group_runs
 
 PRUNABLE = ("width", "inner", "depth", "keep")
-# Views from which the units of a block are chosen, as in our own student.
-_UNIT_VIEWS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,34 +43,45 @@ class PrunedStudent:
     kept: Mapping[str, np.ndarray]
 
 
-def check_prunable(recipes: tuple[Recipe, ...], method: str) -> None:
+def check_prunable(chain: Chain, recipes: tuple[Recipe, ...]) -> None:
     """Checks that the student is the teacher made smaller.
 
     Args:
+        chain: the teacher.
         recipes: one per block.
-        method: who asks, for the message.
 
     Raises:
-        KgraftError: a block has another recipe.
+        KgraftError: a block has another recipe, or `depth` of units that cannot be left out
+            without solving anew.
     """
-    for index, recipe in enumerate(recipes):
+    for block, recipe in zip(chain.blocks, recipes, strict=True):
         if recipe.kind not in PRUNABLE:
             raise KgraftError(
-                f"--methods: {method} starts from a pruned teacher, so that every block needs a "
-                f"recipe out of {', '.join(PRUNABLE)}; block {index} has {recipe.kind}: leave "
-                f"{method} out"
+                f"every block needs a recipe out of {', '.join(PRUNABLE)}; block {block.index} has "
+                f"{recipe.kind}"
+            )
+        if recipe.kind == "depth" and not _ends_in_sums(block, recipe):
+            raise KgraftError(
+                f"depth:{recipe.units} can only leave out units that end in an addition, and "
+                f"those of {block.name} ({block.entry_cut} to {block.exit_cut}) do not"
             )
 
 
-def pruned_student(
-    chain: Chain, recipes: tuple[Recipe, ...], activations: Activations
-) -> PrunedStudent:
+def prunable(chain: Chain, recipes: tuple[Recipe, ...]) -> bool:
+    """Returns whether `check_prunable` accepts."""
+    try:
+        check_prunable(chain, recipes)
+    except KgraftError:
+        return False
+    return True
+
+
+def pruned_student(chain: Chain, recipes: tuple[Recipe, ...]) -> PrunedStudent:
     """Prunes the teacher to the widths and depths that the recipes ask for.
 
     Args:
         chain: the teacher; it does not change.
-        recipes: one per block, of the kinds `PRUNABLE`.
-        activations: the teacher's activations at the cuts, read for `depth` alone.
+        recipes: one per block, such as `check_prunable` accepts.
 
     Returns:
         The student before any training: the teacher with the other channels and units taken out.
@@ -86,7 +94,7 @@ def pruned_student(
             blocks.append(StudentBlock(block.index, block.graph, kept=True))
             entry = None
             continue
-        full = _full(block, recipe, activations)
+        full = _full(block, recipe)
         made, stay = _prune(chain, block, full, recipe, entry)
         blocks.append(made)
         kept |= stay
@@ -119,22 +127,25 @@ def _anew(block: StudentBlock) -> StudentBlock:
     )
 
 
-def _full(block: Block, recipe: Recipe, activations: Activations) -> Graph:
+def _full(block: Block, recipe: Recipe) -> Graph:
     """The block before any channel goes, without the units that go."""
     full = clone_graph(without_training_layers(block.graph), trainable=True)
     synchronize_statistics(full)
-    if recipe.kind != "depth":
-        return full
+    return without_units(full, _groups(block, recipe)) if recipe.kind == "depth" else full
+
+
+def _groups(block: Block, recipe: Recipe) -> list[Run]:
+    """The units that are to be one, see `group_runs`."""
     pattern = split_activations(solved_pattern(block))
     runs = group_runs(block, pattern, recipe.units)
-    groups = [group for run in runs for group in run if len(group) > 1]
-    for unit in (unit for group in groups for unit in group):
-        if full.producer(unit.end) is None:
-            raise KgraftError(
-                f"--student: depth:{recipe.units} of {block.name}: only units that end in an "
-                "addition can be left out without solving anew; leave out the methods that prune"
-            )
-    return without_units(full, groups)
+    return [group for run in runs for group in run if len(group) > 1]
+
+
+def _ends_in_sums(block: Block, recipe: Recipe) -> bool:
+    """Whether all units of the groups end in a value that the block itself has."""
+    graph = without_training_layers(block.graph)
+    units = (unit for group in _groups(block, recipe) for unit in group)
+    return all(graph.producer(unit.end) is not None for unit in units)
 
 
 def _prune(

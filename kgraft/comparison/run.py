@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import hashlib
 import itertools
 import pathlib
 import statistics
@@ -11,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from kgraft.comparison.cells import CellKey, CellRecord, CellStore
 from kgraft.comparison.config import CompareConfig
 from kgraft.comparison.examiner import Examiner
+from kgraft.comparison.hashes import labelled_sha256, pixels_sha256, weights_sha256
 from kgraft.comparison.methods import check_methods, method
 from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.comparison.report import terminal_table, write_comparison
@@ -25,7 +24,7 @@ from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
 from kgraft.grafting import make_strategy
 from kgraft.grafting.progress import format_seconds
-from kgraft.graph import Graph, total_macs
+from kgraft.graph import total_macs
 from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import Job, fill_banks, open_job
 from kgraft.pipeline.stopwatch import tell
@@ -88,6 +87,7 @@ def compare(
     bench = _Bench(config, teacher_model)
     store = CellStore(workdir)
     store.check_settings(bench.settings)
+    store.check_records()
     start_workdir(workdir)
     store.start(bench.settings)
     failed = _run_cells(bench, store, say)
@@ -110,6 +110,7 @@ class _Bench:
         self.strategy = make_strategy(config.run.train.strategy)
         self._teacher = config.run.teacher
         self._model = model
+        self._pixels: dict[tuple[int, int], str] = {}
         if model is None:
             with self.strategy.scope():
                 loaded = load_teacher(self._teacher.source, preprocess=self._teacher.preprocess)
@@ -117,11 +118,12 @@ class _Bench:
             self._teacher = dataclasses.replace(self._teacher, preprocess=loaded.preprocess)
         self.first = self.open(config.shots_list[0], 0)
         self._updates = sum(phase.steps for phase in self.first.phases)
-        check_methods(config.methods, self.first.recipes, updates=self._updates)
+        check_methods(config.methods, self.first.chain, self.first.recipes, updates=self._updates)
         self.examiner = Examiner(self.first)
         self.settings: dict[str, Any] = {
             **config.shared_settings(),
             "teacher_sha256": weights_sha256(self.first.chain.graph),
+            "test_sha256": labelled_sha256(self.examiner.source),
             "budget": {"updates": self._updates, "batch": config.run.train.batch},
         }
 
@@ -129,6 +131,7 @@ class _Bench:
         """Opens the input of some cells."""
         with self.strategy.scope():
             job = open_job(self._run(shots, draw), QuietStopwatch(), self._model)
+        self._pixels[shots, draw] = pixels_sha256(job.transfer.images.images)
         return dataclasses.replace(job, transfer=without_pixels(job.transfer))
 
     def setting(self, shots: int, draw: int) -> Setting:
@@ -140,7 +143,8 @@ class _Bench:
             # Rivals read what the teacher itself says, whatever our own steps compute in.
             exact = dataclasses.replace(run.train, precision="float32")
             banks = fill_banks(job, dataclasses.replace(run, train=exact), QuietStopwatch())
-        return Setting(run, job, banks.train, banks.heldout, self.strategy, self._updates)
+        pixels = self._pixels[shots, draw]
+        return Setting(run, job, banks.train, banks.heldout, self.strategy, self._updates, pixels)
 
     def _run(self, shots: int, draw: int) -> RunConfig:
         return dataclasses.replace(self.config.cell_run(shots, draw), teacher=self._teacher)
@@ -168,7 +172,7 @@ def _run_cells(
         store.save_teacher(bench.examiner.teacher())
     clock, failed = _Clock(left), []
     for _, group in itertools.groupby(left, lambda cell: (cell.draw, cell.shots)):
-        for record in _group(bench, list(group), lambda cell: say(clock.starts(cell))):
+        for record in _group(bench, store, list(group), lambda cell: say(clock.starts(cell))):
             store.save(record)
             failed += [record] if record.error is not None else []
             say(clock.line(record))
@@ -177,13 +181,14 @@ def _run_cells(
 
 
 def _group(
-    bench: _Bench, cells: list[CellKey], starts: Callable[[CellKey], None]
+    bench: _Bench, store: CellStore, cells: list[CellKey], starts: Callable[[CellKey], None]
 ) -> Iterator[CellRecord]:
     """Yields the records of cells on the same images; each is told of before it runs."""
     draw, shots = cells[0].draw, cells[0].shots
     seed = bench.config.run.data.seed + draw
     try:
         setting = bench.setting(shots, draw)
+        _check_pixels(setting, store, cells[0])
     except Exception as error:
         for cell in cells:
             yield CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
@@ -198,6 +203,17 @@ def _group(
         gc.collect()
     for bank in (setting.bank, setting.heldout):
         bank.close()
+
+
+def _check_pixels(setting: Setting, store: CellStore, cell: CellKey) -> None:
+    """Checks that the cells done of a draw had the images that are drawn now."""
+    for record in store.records():
+        same_draw = (record.draw, record.shots) == (cell.draw, cell.shots)
+        if same_draw and record.pixels_sha256 not in ("", setting.pixels_sha256):
+            raise KgraftError(
+                f"{record.key.file} is of other images than are drawn now: the data set has "
+                "changed; go on with the one it had, or give another --workdir"
+            )
 
 
 def _cell(setting: Setting, name: str, draw: int, examiner: Examiner) -> CellRecord:
@@ -223,6 +239,7 @@ def _cell(setting: Setting, name: str, draw: int, examiner: Examiner) -> CellRec
         reads_labels=method(name).reads_labels,
         selection=made.selection,
         sample_sha256=setting.job.transfer.images.sha256,
+        pixels_sha256=setting.pixels_sha256,
         images=len(setting.job.transfer.images.ids),
         views=len(setting.bank),
         settings=made.settings,
@@ -234,15 +251,6 @@ def reason_of(error: Exception) -> str:
     """Puts an error into one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, KgraftError) else f"{type(error).__name__}: {text}"
-
-
-def weights_sha256(graph: Graph) -> str:
-    """Hashes the weights of a graph's layers."""
-    digest = hashlib.sha256()
-    for layer in graph.layers:
-        for weight in layer.get_weights():
-            digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
 
 
 class _Clock:

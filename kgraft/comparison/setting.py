@@ -26,6 +26,7 @@ class Setting:
         heldout: further views of the same images, for methods that choose by them.
         strategy: the strategy the teacher was loaded under.
         updates: the budget of the methods that train by gradients.
+        pixels_sha256: hash of the transfer images.
     """
 
     config: RunConfig
@@ -34,6 +35,7 @@ class Setting:
     heldout: ViewBank
     strategy: tf.distribute.Strategy
     updates: int
+    pixels_sha256: str = ""
 
     @property
     def chain(self) -> Chain:

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from kgraft.comparison.fit import Data, Loss, Rows
-from kgraft.comparison.pruned import fresh, pruned_student
+from kgraft.comparison.pruned import fresh, prunable, pruned_student
 from kgraft.comparison.setting import Setting
 from kgraft.data.preprocess import preprocess
 from kgraft.grafting.span import adapter_variables, block_variables, run_student, run_teacher
@@ -37,10 +37,11 @@ def random_blocks(setting: Setting) -> Student:
         One block per block of the teacher.
     """
     keras.utils.set_random_seed(setting.seed)
-    if setting.job.own is None:
-        return fresh(pruned_student(setting.chain, setting.job.recipes, setting.activations))
+    chain, recipes = setting.chain, setting.job.recipes
+    if prunable(chain, recipes):
+        return fresh(pruned_student(chain, recipes))
     start = Start("random", setting.activations, setting.seed)
-    return make_student(setting.chain, setting.job.recipes, start, own=setting.job.own)
+    return make_student(chain, recipes, start, own=setting.job.own)
 
 
 def random_student(setting: Setting) -> Student:
@@ -64,7 +65,7 @@ def pruned_whole(setting: Setting) -> Student:
     Returns:
         One block per block of the teacher.
     """
-    pruned = pruned_student(setting.chain, setting.job.recipes, setting.activations)
+    pruned = pruned_student(setting.chain, setting.job.recipes)
     return as_whole(pruned.blocks)
 
 

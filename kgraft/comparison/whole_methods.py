@@ -3,11 +3,10 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from kgraft.comparison.fit import FitPlan, fit
-from kgraft.comparison.labels import labelled_shots
+from kgraft.comparison.labels import transfer_labels
 from kgraft.comparison.setting import Outcome, Setting
 from kgraft.comparison.whole import (
     Feed,
@@ -17,7 +16,6 @@ from kgraft.comparison.whole import (
     random_student,
     trainable,
 )
-from kgraft.data import make_views
 from kgraft.grafting import fuse, make_loss
 from kgraft.students import StudentBlock, make_adapter
 
@@ -72,22 +70,13 @@ def finetune(setting: Setting) -> Outcome:
 
     Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017: cross entropy at a constant
     rate of 1e-3, SGD with momentum, weight decay 1e-4. The only method that reads labels beyond
-    the draw.
+    the draw; mixed views and those of extra images have none, and are left out.
     """
     student = pruned_whole(setting)
-    images, labels = labelled_shots(setting)
-    data = setting.config.data
-    views = make_views(
-        images,
-        augment=data.augment,
-        views=data.views,
-        size=setting.job.transfer.size,
-        seed=data.seed,
-        resize=setting.job.transfer.resize,
-    )
+    owners = setting.job.transfer.owners
     rows = {
-        "entry": tf.constant(views),
-        "labels": tf.constant(np.repeat(labels, len(views) // len(labels))),
+        "entry": setting.bank.tensor(0)[: len(owners)],
+        "labels": tf.constant(transfer_labels(setting)[owners]),
     }
     feed = Feed(setting, 0)
 
@@ -101,7 +90,12 @@ def finetune(setting: Setting) -> Outcome:
     return Outcome(
         fuse(student),
         plan.updates,
-        {"start": "pruned", "loss": "cross entropy", **plan.describe()},
+        {
+            "start": "pruned",
+            "loss": "cross entropy",
+            "views_used": len(owners),
+            **plan.describe(),
+        },
         notes=("reads the labels of the transfer images",),
     )
 

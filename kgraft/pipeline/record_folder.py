@@ -40,9 +40,15 @@ class RecordFolder:
 
         Raises:
             KgraftError: it is of others; the settings that differ are named.
+            KgraftError: it has records, and nothing says of which settings.
         """
         path = self.workdir / SETTINGS_NAME
         if not path.exists():
+            if any(self.paths()):
+                raise KgraftError(
+                    f"{self.folder} has records of {self._owner}, and {path}, which says of which "
+                    "settings, is missing: put it back, or give another folder"
+                )
             return
         # As they come back from JSON.
         plain = json.loads(json.dumps(settings, default=str))
@@ -57,11 +63,15 @@ class RecordFolder:
 
         Args:
             settings: what all records have in common, plain values.
+
+        Raises:
+            KgraftError: another process has just made it a folder of other settings.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.workdir / SETTINGS_NAME
         if not path.exists():
             write_json(path, settings)
+        self.check_settings(settings)
 
     def paths(self) -> Iterator[pathlib.Path]:
         """Yields the file of every record, in no order."""

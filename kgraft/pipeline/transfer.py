@@ -39,7 +39,8 @@ class Transfer:
         resize: how images are fitted to the size.
         views: training views, uint8 `[n, height, width, channels]`: first those of the transfer
             images, then those of extra images, then mixed ones.
-        plain: how many of the training views are of transfer images and not mixed.
+        owners: for each of the training views that are of transfer images and not mixed, in their
+            order, the number of its image, int64 `[plain]`.
         heldout: held-out views, uint8, same shape; all are of transfer images.
         heldout_note: what the held-out views are, for the report.
         extra: further training images, or None.
@@ -49,10 +50,15 @@ class Transfer:
     size: Size
     resize: str
     views: np.ndarray
-    plain: int
+    owners: np.ndarray
     heldout: np.ndarray
     heldout_note: str
     extra: TransferSet | None = None
+
+    @property
+    def plain(self) -> int:
+        """How many of the training views are of transfer images and not mixed."""
+        return len(self.owners)
 
 
 def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
@@ -70,10 +76,10 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
     """
     images, size, resize = _draw(config, teacher)
     make = _maker(config, size, resize)
-    plain, heldout, note = _make_views(config, images.images, make)
+    plain, owners, heldout, note = _make_views(config, images.images, make)
     extra, extra_views = _open_extra(config, teacher, size, views=config.extra_views)
     views = _with_others(plain, extra_views, config.mixed_views, seed=config.seed)
-    return Transfer(images, size, resize, views, len(plain), heldout, note, extra)
+    return Transfer(images, size, resize, views, owners, heldout, note, extra)
 
 
 def fresh_views(config: DataConfig, teacher: Graph, count: int) -> np.ndarray:
@@ -195,14 +201,17 @@ def without_pixels(transfer: Transfer) -> Transfer:
 
 def _make_views(
     config: DataConfig, images: tuple[np.ndarray, ...], make: Callable[..., np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Makes training views, held-out views and a note of what the latter are."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Makes training views, whose they are, held-out views and a note of what the latter are."""
     if config.augment == "none":
-        train, held, note = _split(images)
-        return make(train, views=1), make(held, views=1), note
+        train, held = _split(len(images))
+        note = f"{len(held)} transfer images that training does not see"
+        views, heldout = (make([images[i] for i in rows], views=1) for rows in (train, held))
+        return views, train, heldout, note
     chosen = _spread(images, max(1, _HELDOUT_MOST // config.heldout_views))
     return (
         make(images, views=config.views),
+        np.repeat(np.arange(len(images)), config.views),
         make(chosen, views=config.heldout_views, first_view=config.views),
         f"{config.heldout_views} further views of each of {len(chosen)} transfer images",
     )
@@ -214,16 +223,15 @@ def _spread(images: tuple[np.ndarray, ...], most: int) -> tuple[np.ndarray, ...]
     return tuple(images[row] for row in rows)
 
 
-def _split(images: tuple[np.ndarray, ...]) -> tuple[tuple, tuple, str]:
-    if len(images) < 2:
+def _split(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the images to train on and of those to hold out."""
+    if count < 2:
         raise KgraftError(
-            "--augment=none holds images out of training, so it needs at least 2; "
-            f"got {len(images)}"
+            f"--augment=none holds images out of training, so it needs at least 2; got {count}"
         )
-    held = images[:: min(_HELDOUT_SHARE, len(images))]
-    ids = {id(image) for image in held}
-    train = tuple(image for image in images if id(image) not in ids)
-    return train, held, f"{len(held)} transfer images that training does not see"
+    rows = np.arange(count)
+    held = rows[:: min(_HELDOUT_SHARE, count)]
+    return np.setdiff1d(rows, held), held
 
 
 def _size(teacher: Graph, source: Source) -> Size:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -53,6 +54,12 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return make_world(tmp_path_factory.mktemp("comparison"), small_model("residual"))
+
+
+@pytest.fixture
+def world_of(tmp_path: pathlib.Path) -> Callable[[keras.Model], World]:
+    """Makes a world of another teacher."""
+    return lambda teacher: make_world(tmp_path, teacher)
 
 
 def make_world(folder: pathlib.Path, teacher: keras.Model) -> World:

@@ -21,6 +21,8 @@ def test_defaults_are_all_methods_on_five_draws():
 def test_settings_as_a_flag_would_say_them():
     found = config(methods="kd, kgraft", shots_list=3, draws=2)
     assert (found.methods, found.shots_list, found.draws) == (("kd", "kgraft"), (3,), 2)
+    assert config(shots_list="1, 10").shots_list == (1, 10)
+    assert config(shots_list=[1, 10]).shots_list == (1, 10)
 
 
 def test_a_cell_has_the_seed_of_its_draw_and_its_own_shots():
@@ -38,7 +40,14 @@ def test_a_cell_has_the_seed_of_its_draw_and_its_own_shots():
         ({"shots_list": ()}, "--shots_list must be images per class, .*; got none"),
         ({"shots_list": (0, 1)}, "--shots_list must be images per class, .*; got 0,1"),
         ({"shots_list": (1, 1)}, "--shots_list must name each number once; got 1,1"),
+        ({"shots_list": "1,x"}, "--shots_list must be a whole number; got 'x'"),
+        ({"shots_list": 2.5}, "--shots_list must be a whole number; got 2.5"),
+        ({"shots_list": None}, "--shots_list must be a whole number; got None"),
+        ({"methods": None}, "--methods must be some of .*; got None"),
         ({"draws": 0}, "--draws must be at least 1; got 0"),
+        ({"draws": 2.5}, "--draws must be a whole number; got 2.5"),
+        ({"draws": None}, "--draws must be a whole number; got None"),
+        ({"seed": 2**32 - 1, "draws": 2}, "--seed=4294967295 leaves no seed .*most 4294967294$"),
         ({"eval_dataset": None}, "--eval_dataset is missing: .*such as --eval_dataset=npz:a.npz"),
         ({"images": 20}, "--images=20 draws without looking at classes; .* give --shots_list"),
         ({"strategy": "multi_worker"}, "--strategy=multi_worker is not for comparisons"),

@@ -32,9 +32,7 @@ def counted(setting, monkeypatch):
 def test_marks_are_those_of_numpy(setting, counted, pixels):
     examiner, calls = counted
     assert not calls
-    student = fuse(
-        pruned_student(setting.chain, setting.job.recipes, setting.activations).blocks
-    ).graph
+    student = fuse(pruned_student(setting.chain, setting.job.recipes).blocks).graph
     classes = np.asarray(student(pixels)).argmax(1)
     teachers = np.asarray(setting.chain.graph(pixels)).argmax(1)
     marks = examiner.measure(student)

@@ -1,6 +1,6 @@
 import keras
 import numpy as np
-from small_models import assert_close, images
+from small_models import CLASSES, SHAPE, assert_close, conv, images, trained
 
 from kgraft.comparison.fskd import absorb, fskd, solve
 from kgraft.comparison.pruned import pruned_student
@@ -42,13 +42,31 @@ def test_an_unpruned_student_stays_the_teacher(world, pixels):
 
 def test_it_brings_the_features_closer_to_the_teachers(setting):
     views = np.asarray(setting.bank.views / 255.0, "float32")
-    blocks = as_whole(
-        pruned_student(setting.chain, setting.job.recipes, setting.activations).blocks
-    )
-    kept = pruned_student(setting.chain, setting.job.recipes, setting.activations).kept["res1_out"]
+    blocks = as_whole(pruned_student(setting.chain, setting.job.recipes).blocks)
+    kept = pruned_student(setting.chain, setting.job.recipes).kept["res1_out"]
     wanted = setting.chain.graph.run(views)["res1_out"].numpy()[..., kept]
 
     def error(graph):
         return np.square(graph.run(views)["res1_out"] - wanted).mean()
 
     assert error(fskd(setting).student.graph) < 0.7 * error(fuse(blocks).graph)
+
+
+def test_a_convolution_that_holds_an_adapter_is_corrected_whole(world_of):
+    """In front of an identity shortcut an exit adapter folds into the convolution before it."""
+    image = keras.Input(SHAPE)
+    x = conv(image, 8, name="stem", activation="relu")
+    x = conv(conv(x, 16, name="expand", activation="relu"), 12, 1, name="project")
+    x = keras.layers.Add()([x, conv(x, 12, name="inner", activation="relu")])
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    teacher = trained(keras.Model(image, keras.layers.Dense(CLASSES)(x)))
+    setting = world_of(teacher).setting(teacher_cuts=("stem", "project"), graft="1")
+    views = np.asarray(setting.bank.views / 255.0, "float32")
+    wanted = setting.chain.graph.run(views)["project"]
+
+    def error(graph):
+        assert graph.call("project").op.filters == 12
+        return np.square(graph.run(views)["project"] - wanted).mean()
+
+    pruned = fuse(as_whole(pruned_student(setting.chain, setting.job.recipes).blocks))
+    assert error(fskd(setting).student.graph) < 0.7 * error(pruned.graph)

@@ -13,7 +13,7 @@ from kgraft.comparison.grafted import (
     paper_config,
     paper_phases,
 )
-from kgraft.config import RunConfig
+from kgraft.config import RunConfig, StudentConfig, TrainConfig
 from kgraft.grafting import fuse, graft_schedule
 from kgraft.pipeline.job import make_blocks
 from kgraft.pipeline.stopwatch import Stopwatch
@@ -54,11 +54,23 @@ def test_the_papers_rates_and_updates_on_cifar100():
     assert [phase.steps for phase in found] == [16_000, 3_200, 3_200, 2_400, 2_400]
 
 
-def test_the_papers_loss_and_start():
-    config = paper_config(run_config(10))
+def test_the_papers_loss_and_start_whatever_ours_are():
+    train = TrainConfig(
+        loss="kl",
+        feature_weight=3.0,
+        optimizer="muon",
+        decay="cosine",
+        order="backward",
+        select="heldout",
+        precision="bfloat16",
+        fake_quant="int8",
+    )
+    student = StudentConfig(start="teacher")
+    config = paper_config(dataclasses.replace(run_config(10), train=train, student=student))
     train = config.train
     assert (train.loss, train.feature_weight) == ("normalized_mse", 0)
-    assert (train.optimizer, train.decay, train.select) == ("adam", "constant", "last")
+    assert (train.optimizer, train.decay, train.order) == ("adam", "constant", "forward")
+    assert (train.select, train.precision, train.fake_quant) == ("last", "float32", "none")
     assert config.student.start == "random"
 
 

@@ -1,15 +1,17 @@
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
-from small_models import assert_close, ends_with, small_model
+from keras import layers as kl
+from small_models import CLASSES, SHAPE, assert_close, conv, ends_with, small_model, trained
 
-from kgraft.comparison.mir import feature_value, mir
+from kgraft.comparison.mir import check_features, feature_value, mir
 from kgraft.comparison.pruned import pruned_student
 from kgraft.comparison.whole import as_whole
 from kgraft.errors import KgraftError
 from kgraft.grafting import fuse
-from kgraft.graph import trace_model, without_training_layers
+from kgraft.graph import split_chain, trace_model, without_training_layers
 
 
 @pytest.mark.parametrize(
@@ -25,8 +27,6 @@ def test_features_lie_behind_pooling_that_no_adapter_can_pass():
 
 
 def test_a_teacher_without_feature_maps():
-    from keras import layers as kl
-
     graph = trace_model(ends_with(kl.Dense(3, name="logits")))
     assert feature_value(graph) == "conv1"
     with pytest.raises(KgraftError, match="mir needs a teacher with feature maps"):
@@ -35,9 +35,7 @@ def test_a_teacher_without_feature_maps():
 
 def test_without_updates_it_is_the_pruned_teacher(setting, pixels):
     made = mir(dataclasses.replace(setting, updates=0))
-    pruned = fuse(
-        as_whole(pruned_student(setting.chain, setting.job.recipes, setting.activations).blocks)
-    )
+    pruned = fuse(as_whole(pruned_student(setting.chain, setting.job.recipes).blocks))
     assert_close(made.student.graph(pixels), np.asarray(pruned.graph(pixels)), 1e-4)
     assert made.settings["features"] == "res2_out"
 
@@ -58,3 +56,31 @@ def test_training_brings_the_features_closer(setting):
         return np.square(student(views) - wanted).mean()
 
     assert error(200) < 0.5 * error(0)
+
+
+def test_blocks_behind_the_features_alone_are_refused():
+    chain = split_chain(trace_model(two_dense()), ("a", "pool"))
+    message = (
+        "mir mimics the feature maps a, which block 0 makes, .* only 2: graft an earlier block"
+    )
+    with pytest.raises(KgraftError, match=message):
+        check_features(chain, [2])
+    check_features(chain, [0, 2])
+
+
+def test_a_head_that_others_make_smaller_is_told_of(world_of):
+    world = world_of(two_dense())
+    setting = world.setting(teacher_cuts=("a", "pool"), graft="0-2")
+    made = mir(setting)
+    assert made.notes == (
+        "keeps the teacher's layers behind the features, which the others make smaller",
+    )
+    assert made.student.graph.call("hidden").op.units == 32
+
+
+def two_dense():
+    """A teacher with a dense layer between its features and its logits."""
+    image = keras.Input(SHAPE)
+    x = kl.GlobalAveragePooling2D(name="pool")(conv(image, 8, name="a", activation="relu"))
+    x = kl.Dense(32, activation="relu", name="hidden")(x)
+    return trained(keras.Model(image, kl.Dense(CLASSES, name="logits")(x)))

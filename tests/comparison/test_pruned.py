@@ -12,9 +12,9 @@ from small_models import (
     small_model,
     trained,
 )
-from student_cases import chain_of, teacher_activations
+from student_cases import chain_of
 
-from kgraft.comparison.pruned import check_prunable, fresh, pruned_student
+from kgraft.comparison.pruned import check_prunable, fresh, prunable, pruned_student
 from kgraft.comparison.whole import as_whole
 from kgraft.errors import KgraftError
 from kgraft.grafting import fuse
@@ -25,7 +25,7 @@ from kgraft.students import assign_recipes
 
 def prune(chain, graft, recipe):
     recipes = assign_recipes(graft, recipe, len(chain.blocks))
-    return pruned_student(chain, recipes, teacher_activations(chain))
+    return pruned_student(chain, recipes)
 
 
 def test_full_width_is_the_teacher(small_teacher):
@@ -126,8 +126,9 @@ def test_units_without_an_addition_cannot_be_left_out():
     pooled = kl.GlobalAveragePooling2D(name="pool")(x)
     model = trained(keras.Model(image, kl.Dense(CLASSES, name="logits")(pooled)))
     chain = split_chain(trace_model(model), ("stem",))
-    with pytest.raises(KgraftError, match="only units that end in an addition"):
-        prune(chain, "1", "depth:2")
+    message = r"depth:2 can only leave out units that end in an addition, and those of block1 \("
+    with pytest.raises(KgraftError, match=message):
+        check_prunable(chain, assign_recipes("1", "depth:2", 2))
 
 
 def test_the_teacher_does_not_change():
@@ -139,7 +140,9 @@ def test_the_teacher_does_not_change():
 
 
 def test_a_student_model_cannot_be_pruned():
-    recipes = assign_recipes("1-2", "own.keras", 4)
-    with pytest.raises(KgraftError, match=r"fskd starts from a pruned teacher.*block 1 has model"):
-        check_prunable(recipes, "fskd")
-    check_prunable(assign_recipes("1-2", "width:0.5", 4), "fskd")
+    chain = chain_of(small_model("residual"))
+    own = assign_recipes("1-2", "own.keras", 4)
+    with pytest.raises(KgraftError, match=r"every block needs a recipe .*; block 1 has model$"):
+        check_prunable(chain, own)
+    assert not prunable(chain, own)
+    assert prunable(chain, assign_recipes("1-2", "width:0.5", 4))

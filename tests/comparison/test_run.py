@@ -157,6 +157,29 @@ def compare_with(teacher, world, folder):
     return lambda: compare(teacher_model=teacher, say=lambda _: None, **flags)
 
 
+def test_a_data_set_that_has_changed_is_refused(world, world_of, tmp_path):
+    small = world_of(world.teacher)
+    changes = {"methods": ("fskd",), "shots_list": (1,), "draws": 1}
+    run(small, tmp_path / "w", **changes)
+    path = small.folder / "images.npz"
+    with np.load(path) as arrays:
+        before = dict(arrays)
+    np.savez(path, **before | {"train_images": 255 - before["train_images"]})
+    result, _ = run(small, tmp_path / "w", **changes | {"methods": ("closed",)}, resume=True)
+    assert "fskd_1shot_draw0.json is of other images than are drawn" in result.failed[0].error
+    np.savez(path, **before | {"test_images": 255 - before["test_images"]})
+    with pytest.raises(KgraftError, match=r"of other settings: test_sha256 was"):
+        run(small, tmp_path / "w", **changes, resume=True)
+
+
+def test_damaged_records_are_told_of_before_any_work(done, world, tmp_path, monkeypatch):
+    shutil.copytree(done[2], tmp_path / "w")
+    (tmp_path / "w" / "cells" / "fskd_2shot_draw0.json").write_text("{")
+    monkeypatch.setattr(run_module, "_cell", None)
+    with pytest.raises(KgraftError, match=r"fskd_2shot_draw0\.json.*move it away"):
+        run(world, tmp_path / "w", methods=("mir",), resume=True)
+
+
 def test_a_cell_that_fails_is_recorded_and_the_others_go_on(world, tmp_path, monkeypatch):
     def broken(_):
         raise ValueError("it\nbroke")
@@ -188,6 +211,7 @@ def test_images_that_cannot_be_drawn_fail_their_cells_only(world, tmp_path):
         ({"shots_list": (6,)}, "fewer than --shots=6"),
         ({"steps": (0, 0)}, "--steps=0 leaves kd no updates"),
         ({"graft": "9"}, "--graft"),
+        ({"student": "drop"}, "--methods: for a pruned teacher, which is what fskd must start"),
     ],
 )
 def test_bad_input_leaves_nothing_behind(world, tmp_path, changes, message):

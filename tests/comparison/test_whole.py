@@ -1,5 +1,8 @@
+import keras
 import numpy as np
-from small_models import images, small_model
+import pytest
+from keras import layers as kl
+from small_models import CLASSES, SHAPE, conv, images, small_model, trained
 from student_cases import chain_of, student_of
 
 from kgraft.comparison.whole import Feed, as_whole, random_student, trainable
@@ -25,6 +28,42 @@ def test_the_architecture_is_that_of_the_fused_student(setting):
     assert [left.name for left in grafted.adapters_left] == ["block3_entry"]
     assert not whole.adapters_left
     assert grafted.graph.parameters == whole.graph.parameters + 6 * 6
+
+
+@pytest.mark.parametrize("student", ["width:0.5", "inner:0.5", "drop"])
+@pytest.mark.parametrize("graft", ["3", "1-2"])
+def test_whatever_the_recipe(student, graft, world):
+    setting = world.setting(methods=("kd",), student=student, graft=graft)
+    assert size(random_student(setting)) == size(
+        student_of(setting.chain, graft=graft, recipe=student)
+    )
+
+
+def test_blocks_of_several_recipes(world):
+    setting = world.setting(methods=("kd",), graft="1=drop,2")
+    grafted = student_of(setting.chain, graft="1=drop,2")
+    assert size(random_student(setting)) == size(grafted)
+
+
+def test_units_that_are_not_residual_are_left_out_too(world_of):
+    image = keras.Input(SHAPE)
+    x = conv(image, 6, name="stem", activation="relu")
+    for unit in range(4):
+        x = conv(x, 6, name=f"conv{unit}", activation="relu")
+    pooled = kl.GlobalAveragePooling2D(name="pool")(x)
+    teacher = trained(keras.Model(image, kl.Dense(CLASSES, name="logits")(pooled)))
+    world = world_of(teacher)
+    flags = {"teacher_cuts": ("stem",), "graft": "1", "student": "depth:2"}
+    setting = world.setting(methods=("kd",), **flags)
+    grafted = student_of(setting.chain, graft="1", recipe="depth:2")
+    assert size(random_student(setting)) == size(grafted)
+
+
+def size(student):
+    """Parameters but for the adapters that fusing has to leave in place."""
+    fused = fuse(student)
+    left = [fused.graph.call(adapter.name).op for adapter in fused.adapters_left]
+    return fused.graph.parameters - sum(op.count_params() for op in left)
 
 
 def test_kept_blocks_do_not_train(setting):

@@ -28,7 +28,8 @@ def transfer_of(*positions, extra=()):
 
     views = IMAGES[:1]
     more = drawn(extra) if extra else None
-    return Transfer(drawn(positions), (4, 4, 3), "none", views, 1, views, "", extra=more)
+    owners = np.zeros(1, int)
+    return Transfer(drawn(positions), (4, 4, 3), "none", views, owners, views, "", extra=more)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ ZEROS = np.zeros((3, 2, 2, 1), np.uint8)
 
 
 def transfer_of(heldout):
-    return transfer.Transfer(None, (16, 16, 3), "none", heldout, 0, heldout, "")
+    owners = np.arange(len(heldout))
+    return transfer.Transfer(None, (16, 16, 3), "none", heldout, owners, heldout, "")
 
 
 def test_the_heldout_views_stand_in_for_a_test_set():

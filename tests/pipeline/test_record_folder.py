@@ -20,8 +20,18 @@ def test_it_belongs_to_the_settings_it_was_started_with(folder):
     message = r"belongs to a piece of work of other settings: data.seed was 0, now 1$"
     with pytest.raises(KgraftError, match=message):
         folder.check_settings({"data": {"seed": 1, "shape": [1, 2]}, "teacher_sha256": "x"})
-    folder.start({"data": "something else"})
+    with pytest.raises(KgraftError, match="of other settings"):
+        folder.start({"data": "something else"})
+    folder.start(SETTINGS)
+
+
+def test_records_of_unknown_settings_are_refused(folder, tmp_path):
+    (tmp_path / "work" / "settings.json").unlink()
     folder.check_settings(SETTINGS)
+    (tmp_path / "work" / "parts" / "a.json").write_text("{}")
+    message = r"parts has records of a piece of work, and .*settings.json, .*, is missing: put it"
+    with pytest.raises(KgraftError, match=message):
+        folder.check_settings(SETTINGS)
 
 
 def test_its_records_are_the_files_in_its_folder(folder, tmp_path):
