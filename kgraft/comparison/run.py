@@ -25,6 +25,7 @@ from kgraft.errors import KgraftError
 from kgraft.grafting import make_strategy
 from kgraft.grafting.progress import format_seconds
 from kgraft.graph import total_macs
+from kgraft.interrupts import interrupts_held
 from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import Job, fill_banks, open_job
 from kgraft.pipeline.stopwatch import tell
@@ -176,7 +177,8 @@ def _run_cells(
             store.save(record)
             failed += [record] if record.error is not None else []
             say(clock.line(record))
-        gc.collect()
+        with interrupts_held():
+            gc.collect()
     return tuple(failed)
 
 
@@ -200,7 +202,8 @@ def _group(
         except Exception as error:
             yield CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
         # What a cell has compiled holds itself and its data until a collection.
-        gc.collect()
+        with interrupts_held():
+            gc.collect()
     for bank in (setting.bank, setting.heldout):
         bank.close()
 

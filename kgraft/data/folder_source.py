@@ -38,7 +38,7 @@ class FolderSource(Source):
         self._root = pathlib.Path(os.path.expanduser(path))
         self._channels = channels
         if not self._root.is_dir():
-            raise KgraftError(f"{self.name}: there is no folder {self._root}")
+            raise KgraftError(f"{self.name}: there is no folder {self._root.absolute()}")
         folders = _visible_folders(self._root)
         per_class = [_images_below(folder) for folder in folders]
         loose = _images_in(self._root)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from tensorflow.python.framework import ops
 
+from kgraft.interrupts import interrupts_held
+
 _NAMES = "CustomGradient-"
 
 
@@ -25,7 +27,8 @@ def releasing_graphs() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in [n for n in tuple(registered) if n.startswith(_NAMES) and n not in before]:
-            del registered[name]
-        # Compiled functions hold themselves and their data on the device until a collection.
-        gc.collect()
+        with interrupts_held():
+            for name in [n for n in tuple(registered) if n.startswith(_NAMES) and n not in before]:
+                del registered[name]
+            # Compiled functions hold themselves and their data on the device until a collection.
+            gc.collect()

@@ -35,6 +35,9 @@ from kgraft.students import (
     solve_connected,
 )
 
+# With fewer views one class may well be right.
+_FEW_VIEWS = 8
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -151,6 +154,7 @@ def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> Banks:
         heldout = fill(transfer.heldout, job.chain)
         try:
             _check_finite(heldout)
+            _warn_of_one_class(heldout)
             compute = choose_compute(train.precision, job.chain, heldout)
             bank = fill(transfer.views, compute.chain)
         except BaseException:
@@ -169,6 +173,17 @@ def _check_finite(heldout: ViewBank) -> None:
             f"the teacher's logits are not finite on {bad} of {len(heldout)} held-out views: "
             "expected a trained model whose weights are finite, and --preprocess to be what it "
             "was trained on"
+        )
+
+
+def _warn_of_one_class(heldout: ViewBank) -> None:
+    """Tells of a teacher that names one class whatever it sees: agreement with it says nothing."""
+    named = np.unique(heldout.logits.argmax(axis=-1))
+    if len(named) == 1 and len(heldout) >= _FEW_VIEWS:
+        tell(
+            f"the teacher names class {named[0]} on each of the {len(heldout)} held-out views: "
+            "where the images are of several classes, check --preprocess and the teacher, because "
+            "a student can agree with such a teacher and be of no use"
         )
 
 

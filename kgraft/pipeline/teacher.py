@@ -110,8 +110,8 @@ def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int
         ).model
     except KgraftError as error:
         raise KgraftError(
-            f"--student must be width:RATIO, keep or a Keras model; {config.source!r} is no "
-            f"recipe, and as a model: {error}"
+            "--student must be a recipe, width:RATIO, inner:RATIO, depth:N, drop or keep, or a "
+            f"Keras model; {config.source!r} is no recipe, and as a model: {error}"
         ) from error
     graph, _ = logits_graph(trace_model(model), "auto")
     check_cuts(graph, config.cuts, flag="student_cuts")

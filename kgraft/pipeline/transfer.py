@@ -278,6 +278,7 @@ def class_names(
                 f"--labels={config.labels} must have one name for each of the {classes} logits, "
                 f"one a line; it has {len(names)}"
             )
+        _warn_of_other_names(config, transfer, names)
         return names
     sources = {config.dataset: transfer.class_names}
     if test is not None:
@@ -292,3 +293,14 @@ def class_names(
                 )
             return tuple(found)
     return None
+
+
+def _warn_of_other_names(config: DataConfig, transfer: TransferSet, names: tuple[str, ...]) -> None:
+    """Tells of classes that are no logits: a typing error, or the wrong file."""
+    others = [name for name in transfer.class_names or () if name not in names]
+    if others:
+        tell(
+            f"{config.dataset} has the class {others[0]!r}, and --labels={config.labels} no such "
+            f"name ({names[0]}, ...): where they should be the same, mend the file; its names go "
+            "into the exported files as they are"
+        )

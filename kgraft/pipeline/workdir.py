@@ -8,6 +8,7 @@ import keras
 
 from kgraft.errors import KgraftError
 from kgraft.export import EXPORTS, check_folder
+from kgraft.pipeline.stopwatch import tell
 
 CHECKPOINTS = "checkpoints"
 STUDENT = "student.keras"
@@ -36,9 +37,11 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
     welcome = resume or (shared and (path / CHECKPOINTS).is_dir())
     if not welcome and path.exists() and any(path.iterdir()):
         raise KgraftError(
-            f"--workdir must be new or empty; {path} has files: give another folder, or "
-            "--resume to go on with the run that was stopped there"
+            f"--workdir must be new or empty; {path} has files: give another folder, or, "
+            "if a run was stopped there, --resume to go on with it"
         )
+    if resume and not (path.exists() and any(path.iterdir())):
+        tell(f"--resume: there is nothing in {path} to go on with; starting from the beginning")
     _check_writable(path)
     check_folder(path / EXPORTS)
 

@@ -14,6 +14,7 @@ import keras
 from kgraft.comparison.run import reason_of
 from kgraft.errors import KgraftError
 from kgraft.grafting.locks import file_lock
+from kgraft.interrupts import interrupts_held
 from kgraft.pipeline.given import given_config
 from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.workdir import check_workdir, start_workdir
@@ -118,7 +119,8 @@ def _search(
         if sys.stderr.isatty():
             print(table(store.records(), config), file=sys.stderr)
         # What a trial has compiled holds itself and its data until a collection.
-        gc.collect()
+        with interrupts_held():
+            gc.collect()
 
     with held_alive(workdir / WORKERS, role):
         if role.works:

@@ -94,7 +94,7 @@ def _path(source: str) -> pathlib.Path:
         )
     if not path.exists():
         raise KgraftError(
-            f"no teacher file {source}: expected a .keras file, embedded:NAME, zoo:NAME or "
+            f"no teacher file {source}: expected a .keras or .h5 file, embedded:NAME, zoo:NAME or "
             "applications:NAME"
         )
     return path
@@ -117,8 +117,9 @@ def load_file(path: pathlib.Path) -> keras.Model:
             # Keras says that there is no such file.
             reason = ["it is no zip archive, or the end of it is missing"]
         raise KgraftError(
-            f"{path} cannot be read as a Keras model: expected a file made by model.save, with "
-            f"layers that Keras knows ({reason[0]})"
+            f"{path} cannot be read as a Keras model: expected a functional model's file, made by "
+            "model.save, with layers that Keras knows; with layers of your own, load it in Python "
+            f"and give it to kgraft.distill(teacher_model=...) ({reason[0]})"
         ) from error
 
 

@@ -72,7 +72,7 @@ def one_line(out, err):
 
 def test_no_teacher_file(refused):
     message = refused(teacher="absent.keras")
-    assert message.startswith("no teacher file absent.keras: expected a .keras file, embedded:")
+    assert message.startswith("no teacher file absent.keras: expected a .keras or .h5 file, ")
 
 
 def test_a_teacher_of_an_unknown_kind(refused):
@@ -87,7 +87,10 @@ def test_a_teacher_that_is_no_keras_file(refused, tmp_path):
     path = tmp_path / "teacher.keras"
     path.write_text("not a model")
     message = refused(teacher=str(path))
-    assert f"{path} cannot be read as a Keras model: expected a file made by model.save" in message
+    assert message.startswith(
+        f"{path} cannot be read as a Keras model: expected a functional model"
+    )
+    assert "give it to kgraft.distill(teacher_model=...)" in message
 
 
 def test_a_teacher_cut_short(refused, world, tmp_path):
@@ -173,7 +176,7 @@ def test_a_bad_graft(refused, graft, part):
         ("width:0", "expected width:RATIO with a ratio above 0 and up to 1, such as width:0.5", 2),
         ("width:half", "got 'width:half'", 2),
         ("keep", "keeps every block", 2),
-        ("thin", "--student must be width:RATIO, keep or a Keras model; 'thin' is no recipe", 1),
+        ("thin", "depth:N, drop or keep, or a Keras model; 'thin' is no recipe", 1),
         ("absent.keras", "no teacher file absent.keras", 1),
     ],
 )

@@ -33,6 +33,19 @@ def test_a_teacher_whose_logits_are_not_finite_is_refused(world, tmp_path):
         fill_banks(job, config, Stopwatch())
 
 
+def test_a_teacher_that_names_one_class_is_told_of(world, tmp_path, capsys):
+    config = world.config(workdir=str(tmp_path))
+    teacher = keras.saving.load_model(world.teacher)
+    logits = teacher.layers[-1]
+    kernel, bias = logits.get_weights()
+    logits.set_weights([kernel * 0, 5 * np.eye(len(bias))[2]])
+    fill_banks(open_job(config, Stopwatch(), teacher), config, Stopwatch())
+    told = "kgraft: the teacher names class 2 on each of the 24 held-out views: "
+    assert told in capsys.readouterr().err
+    fill_banks(open_job(config, Stopwatch()), config, Stopwatch())
+    assert "held-out views: where" not in capsys.readouterr().err
+
+
 def test_what_is_on_disk_or_computed_anew_is_told(world, tmp_path, capsys):
     # 192 training and 24 held-out views: relu1 takes 1.7 MiB, relu2 0.4.
     flags = {"views": 16, "cache_mb": 1, "spill_mb": 2}

@@ -127,3 +127,16 @@ def test_names_of_logits(world, teacher, tmp_path):
     (tmp_path / "labels.txt").write_text("a\n\n b \nc\nd\n", "utf-8-sig")
     named = world.config(labels=str(tmp_path / "labels.txt")).data
     assert class_names(named, transfer, test, 4) == ("a", "b", "c", "d")
+
+
+def test_classes_that_are_no_logits_are_told_of(world, teacher, tmp_path, capsys):
+    path = tmp_path / "labels.txt"
+    config = world.config(labels=str(path)).data
+    transfer = open_transfer(config, teacher).images
+    path.write_text("yellow\nblue\ngreen\nrde\n")
+    class_names(config, transfer, None, 4)
+    told = capsys.readouterr().err
+    assert "has the class 'red', and --labels=" in told and "no such name (yellow, ...)" in told
+    path.write_text("yellow\nblue\ngreen\nred\n")
+    class_names(config, transfer, None, 4)
+    assert capsys.readouterr().err == ""

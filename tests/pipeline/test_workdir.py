@@ -37,8 +37,16 @@ def test_files_in_it_are_let_be_to_resume(tmp_path):
     (tmp_path / "report.json").write_text("{}")
     check_workdir(tmp_path, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
-    with pytest.raises(KgraftError, match="--resume to go on with the run that was stopped"):
+    with pytest.raises(KgraftError, match="if a run was stopped there, --resume to go on"):
         check_workdir(tmp_path, resume=False)
+
+
+def test_nothing_to_resume_is_told(tmp_path, capsys):
+    check_workdir(tmp_path / "rnu", resume=True)
+    assert "rnu to go on with; starting from the beginning" in capsys.readouterr().err
+    (tmp_path / "report.json").write_text("{}")
+    check_workdir(tmp_path, resume=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_that_other_runs_are_at_work_in(tmp_path):
