@@ -13,6 +13,7 @@ MODULES = sorted((ROOT / "kgraft").rglob("*.py"))
 # A package imports only from packages before it, and the first stages know only the settings.
 ORDER = (
     "errors",
+    "interrupts",
     "phases",
     "checks",
     "compress_config",
@@ -35,7 +36,16 @@ ORDER = (
 )
 INDEPENDENT = ("data", "graph", "zoo")
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "numpy", "ai_edge_litert")
-LIGHT = ("errors", "phases", "checks", "compress_config", "data_config", "config", "cli")
+LIGHT = (
+    "errors",
+    "interrupts",
+    "phases",
+    "checks",
+    "compress_config",
+    "data_config",
+    "config",
+    "cli",
+)
 LONGEST_MODULE = 350
 LONGEST_FUNCTION = 70
 

@@ -190,7 +190,6 @@ def _group(
     seed = bench.config.run.data.seed + draw
     try:
         setting = bench.setting(shots, draw)
-        _check_pixels(setting, store, cells[0])
     except Exception as error:
         for cell in cells:
             yield CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
@@ -198,6 +197,7 @@ def _group(
     for cell in cells:
         starts(cell)
         try:
+            _check_pixels(setting, store, cell)
             yield _cell(setting, cell.method, draw, bench.examiner)
         except Exception as error:
             yield CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
