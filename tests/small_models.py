@@ -280,6 +280,16 @@ def application_model(name: str, size: int, classes: int = 10) -> keras.Model:
     return trained(model)
 
 
+def plain_units(count: int) -> keras.Model:
+    """A stem and equal convolutions behind it, which end in no addition."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input(SHAPE)
+    x = conv(image, 6, name="stem", activation="relu")
+    for unit in range(count):
+        x = conv(x, 6, name=f"conv{unit}", activation="relu")
+    return trained(keras.Model(image, _head(x)))
+
+
 def ends_with(*layers: keras.layers.Layer) -> keras.Model:
     """A small network with the given layers behind its pooled features."""
     keras.utils.set_random_seed(0)

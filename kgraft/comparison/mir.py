@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 from kgraft.comparison.fit import FitPlan, fit
-from kgraft.comparison.pruned import pruned_student
+from kgraft.comparison.pruned import PrunedStudent, pruned_student
 from kgraft.comparison.setting import Outcome, Setting
 from kgraft.comparison.whole import Feed, Student, as_whole, trainable
 from kgraft.data.preprocess import preprocess
@@ -21,6 +21,7 @@ from kgraft.grafting import fuse
 from kgraft.grafting.fold import can_absorb_at
 from kgraft.graph import Chain, Graph, find_cuts, prune, split_chain, without_training_layers
 from kgraft.students import StudentBlock, make_adapter, set_adapter_matrix
+from kgraft.students.channels import is_conv
 
 _POOLING = (
     kl.AveragePooling2D,
@@ -42,8 +43,8 @@ def mir(setting: Setting) -> Outcome:
     """
     whole = without_training_layers(setting.chain.graph)
     value = feature_value(whole)
-    last = _block_of(setting.chain, value)
-    backbone = _backbone(setting, whole, value)
+    pruned = pruned_student(setting.chain, setting.job.recipes)
+    backbone = _backbone(pruned, whole, value)
     head = split_chain(whole, (value,)).blocks[1].graph
     feed = Feed.of(setting)
 
@@ -56,7 +57,7 @@ def mir(setting: Setting) -> Outcome:
     fit(loss, trainable(backbone), data, plan=plan, seed=setting.seed)
     student = (*backbone, StudentBlock(len(backbone), head, kept=True))
     settings = {"start": "pruned", "loss": "mse", "features": value, **plan.describe()}
-    notes = (_HEAD_NOTE,) if max(setting.grafted) > last else ()
+    notes = (_HEAD_NOTE,) if _thins(pruned, head) else ()
     return Outcome(fuse(student), plan.updates, settings, notes=notes)
 
 
@@ -94,7 +95,10 @@ def feature_value(graph: Graph) -> str:
     """
     maps = [cut for cut in find_cuts(graph) if len(graph.shapes[cut]) == 4]
     if not maps:
-        raise KgraftError("mir needs a teacher with feature maps that all of it flows through")
+        raise KgraftError(
+            "--methods: mir needs a teacher with feature maps that all of it flows through: leave "
+            "mir out"
+        )
     value = maps[-1]
     producer = graph.producer(value)
     while producer is not None and isinstance(producer.op, _POOLING) and producer.input in maps:
@@ -111,9 +115,14 @@ def _block_of(chain: Chain, value: str) -> int:
     return next(b.index for b in chain.blocks if b.graph.producer(value) is not None)
 
 
-def _backbone(setting: Setting, whole: Graph, value: str) -> Student:
+def _thins(pruned: PrunedStudent, head: Graph) -> bool:
+    """Whether a layer of the teacher's head is thinner in the pruned student."""
+    convs = (call for call in head.calls if is_conv(call.op) and call.output in pruned.kept)
+    return any(len(pruned.kept[c.output]) < (head.shapes[c.output][-1] or 0) for c in convs)
+
+
+def _backbone(pruned: PrunedStudent, whole: Graph, value: str) -> Student:
     """The pruned student as far as the features, with a map to the teacher's width."""
-    pruned = pruned_student(setting.chain, setting.job.recipes)
     blocks = as_whole(pruned.blocks)
     for block in blocks:
         if block.body.producer(value) is not None:

@@ -35,7 +35,7 @@ class Setting:
     heldout: ViewBank
     strategy: tf.distribute.Strategy
     updates: int
-    pixels_sha256: str = ""
+    pixels_sha256: str
 
     @property
     def chain(self) -> Chain:

@@ -68,19 +68,26 @@ def test_blocks_behind_the_features_alone_are_refused():
     check_features(chain, [0, 2])
 
 
-def test_a_head_that_others_make_smaller_is_told_of(world_of):
-    world = world_of(two_dense())
-    setting = world.setting(teacher_cuts=("a", "pool"), graft="0-2")
+@pytest.mark.parametrize(
+    ("cuts", "graft", "smaller"),
+    [
+        (("a", "pool"), "0-2", True),
+        (("stem",), "1", True),
+        (("a", "pool"), "0", False),
+    ],
+)
+def test_a_head_that_others_make_smaller_is_told_of(cuts, graft, smaller, world_of):
+    setting = world_of(two_dense()).setting(teacher_cuts=cuts, graft=graft)
     made = mir(setting)
-    assert made.notes == (
-        "keeps the teacher's layers behind the features, which the others make smaller",
-    )
+    note = "keeps the teacher's layers behind the features, which the others make smaller"
+    assert made.notes == ((note,) if smaller else ())
     assert made.student.graph.call("hidden").op.units == 32
 
 
 def two_dense():
     """A teacher with a dense layer between its features and its logits."""
     image = keras.Input(SHAPE)
-    x = kl.GlobalAveragePooling2D(name="pool")(conv(image, 8, name="a", activation="relu"))
+    x = conv(conv(image, 6, name="stem", activation="relu"), 8, name="a", activation="relu")
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
     x = kl.Dense(32, activation="relu", name="hidden")(x)
     return trained(keras.Model(image, kl.Dense(CLASSES, name="logits")(x)))

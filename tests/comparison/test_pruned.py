@@ -9,6 +9,7 @@ from small_models import (
     conv,
     conv_norm_relu,
     images,
+    plain_units,
     small_model,
     trained,
 )
@@ -119,13 +120,7 @@ def test_inner_thins_between_the_sums_alone(deep):
 
 
 def test_units_without_an_addition_cannot_be_left_out():
-    image = keras.Input(SHAPE)
-    x = conv(image, 6, name="stem", activation="relu")
-    for unit in range(4):
-        x = conv(x, 6, name=f"conv{unit}", activation="relu")
-    pooled = kl.GlobalAveragePooling2D(name="pool")(x)
-    model = trained(keras.Model(image, kl.Dense(CLASSES, name="logits")(pooled)))
-    chain = split_chain(trace_model(model), ("stem",))
+    chain = split_chain(trace_model(plain_units(4)), ("stem",))
     message = r"depth:2 can only leave out units that end in an addition, and those of block1 \("
     with pytest.raises(KgraftError, match=message):
         check_prunable(chain, assign_recipes("1", "depth:2", 2))

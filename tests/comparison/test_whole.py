@@ -1,8 +1,6 @@
-import keras
 import numpy as np
 import pytest
-from keras import layers as kl
-from small_models import CLASSES, SHAPE, conv, images, small_model, trained
+from small_models import images, plain_units, small_model
 from student_cases import chain_of, student_of
 
 from kgraft.comparison.whole import Feed, as_whole, random_student, trainable
@@ -46,13 +44,7 @@ def test_blocks_of_several_recipes(world):
 
 
 def test_units_that_are_not_residual_are_left_out_too(world_of):
-    image = keras.Input(SHAPE)
-    x = conv(image, 6, name="stem", activation="relu")
-    for unit in range(4):
-        x = conv(x, 6, name=f"conv{unit}", activation="relu")
-    pooled = kl.GlobalAveragePooling2D(name="pool")(x)
-    teacher = trained(keras.Model(image, kl.Dense(CLASSES, name="logits")(pooled)))
-    world = world_of(teacher)
+    world = world_of(plain_units(4))
     flags = {"teacher_cuts": ("stem",), "graft": "1", "student": "depth:2"}
     setting = world.setting(methods=("kd",), **flags)
     grafted = student_of(setting.chain, graft="1", recipe="depth:2")
