@@ -29,6 +29,7 @@ from kgraft.pipeline.training import (
 from kgraft.pipeline.transfer import without_pixels
 from kgraft.pipeline.workdir import TRANSFER, check_workdir, start_workdir
 from kgraft.report import RunReport, format_table, write_report
+from kgraft.students import check_recipes
 
 _WAITING = "waiting for another run that writes the results"
 
@@ -118,6 +119,7 @@ def run(
         checkpoints = open_checkpoints(job, config, strategy=strategy)
     if chief:
         # Outside the scope: other workers make no such variables, and would wait for them.
+        check_recipes(job.chain, job.recipes)
         check_compression(job, config)
         start_workdir(workdir)
         checkpoints.claim()

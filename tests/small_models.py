@@ -290,6 +290,18 @@ def plain_units(count: int) -> keras.Model:
     return trained(keras.Model(image, _head(x)))
 
 
+def conv_classifier(pool_first: bool) -> keras.Model:
+    """A teacher whose classifier is a convolution, behind pooling or in front of it."""
+    image = keras.Input(SHAPE)
+    x = conv(conv(image, 6, name="stem", activation="relu"), 8, name="a", activation="relu")
+    if pool_first:
+        x = kl.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+    x = kl.Conv2D(CLASSES, 1, bias_initializer="normal", name="classes")(x)
+    if pool_first:
+        return trained(keras.Model(image, kl.Reshape([CLASSES])(x)))
+    return trained(keras.Model(image, kl.GlobalAveragePooling2D(name="pool")(x)))
+
+
 def ends_with(*layers: keras.layers.Layer) -> keras.Model:
     """A small network with the given layers behind its pooled features."""
     keras.utils.set_random_seed(0)

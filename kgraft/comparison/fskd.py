@@ -4,12 +4,14 @@ Li, Li, Liu, Zhang, "Few Sample Knowledge Distillation for Efficient Network Com
 2020.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
+from kgraft.comparison.classifier import feature_values
 from kgraft.comparison.pruned import pruned_student
 from kgraft.comparison.setting import Outcome, Setting
 from kgraft.comparison.whole import as_whole
@@ -19,10 +21,12 @@ from kgraft.graph import (
     Graph,
     batch_slices,
     clone_graph,
+    concat,
     fold_batch_norm,
     run_calls,
     without_training_layers,
 )
+from kgraft.students import StudentBlock
 from kgraft.students.channels import is_conv
 from kgraft.students.thin_block import affordable_views
 
@@ -34,22 +38,25 @@ def fskd(setting: Setting) -> Outcome:
 
     In the order of the network, each on what the corrected ones before it make: least squares from
     the pruned convolution's output, BatchNorm included, to the teacher's at the same channels,
-    without bias; then the 1x1 is absorbed by the convolution. Kept blocks and dense layers are left
-    as they are, and depthwise ones, which cannot absorb it.
+    without bias; then the 1x1 is absorbed by the convolution. Kept blocks and classifiers are left
+    as they are, and depthwise convolutions, which cannot absorb it.
     """
     pruned = pruned_student(setting.chain, setting.job.recipes)
-    student = fuse(as_whole(pruned.blocks))
-    teacher, _ = fold_batch_norm(
-        clone_graph(without_training_layers(setting.chain.graph), trainable=False)
-    )
+    # What comes before is the teacher's, and its large maps would leave room for fewer views.
+    first = min(setting.grafted)
+    blocks = as_whole(pruned.blocks)
+    tail = fuse(blocks[first:])
+    whole = concat(tuple(block.graph for block in setting.chain.blocks[first:]))
+    teacher, _ = fold_batch_norm(clone_graph(without_training_layers(whole), trainable=False))
     bank = setting.bank
     rows = np.linspace(0, len(bank) - 1, min(len(bank), affordable_views(teacher))).astype(int)
-    entry = bank.activation(0, rows)
     replaced = {
         call.name for index in setting.grafted for call in setting.chain.blocks[index].graph.calls
     }
     kept = {name: channels for name, channels in pruned.kept.items() if name in replaced}
-    solved = _correct(student, teacher, entry, kept)
+    solved = _correct(tail, teacher, bank.activation(first, rows), kept)
+    student = fuse((*blocks[:first], StudentBlock(first, tail.graph)))
+    student = dataclasses.replace(student, adapters_left=tail.adapters_left)
     settings = {"start": "pruned", "views_used": len(rows), "convolutions_solved": solved}
     return Outcome(student, 0, settings, selection="solved; nothing is chosen")
 
@@ -59,7 +66,8 @@ def _correct(
 ) -> int:
     """Walks both networks side by side and corrects the student's convolutions in place."""
     walk, done = run_calls(teacher, entry), set()
-    names = {call.name for call in teacher.calls}
+    features = feature_values(teacher)
+    names = {call.name for call in teacher.calls if call.output in features}
     for call, values in run_calls(student.graph, entry):
         if call.name not in kept or call.name not in names or id(call.op) in done:
             continue

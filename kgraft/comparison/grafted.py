@@ -13,7 +13,8 @@ from kgraft.pipeline.job import Banks, make_blocks
 from kgraft.pipeline.training import SELECTION_RULES, train_student
 
 # The paper's settings of 10 images a class; rates and batch are scaled by shots / 10. Updates in
-# place of its epochs: two an epoch on CIFAR-10 and sixteen on CIFAR-100, for nearly any shots.
+# place of its epochs: two an epoch on CIFAR-10 and sixteen on CIFAR-100, for nearly any shots. With
+# other numbers of classes an epoch is of other length, and the paper states no settings.
 _PAPER_SHOTS = 10
 _PAPER_BATCH = 64
 
@@ -41,7 +42,7 @@ class PaperPlan:
 
 PAPER_CIFAR10 = PaperPlan(200, 120, 200, 2.5e-4, 2.5e-4, 2.5e-3)
 PAPER_CIFAR100 = PaperPlan(16_000, 3_200, 2_400, 2.5e-4, 1e-3, 1e-3)
-_MANY_CLASSES = 100
+PAPER_PLANS = {10: PAPER_CIFAR10, 100: PAPER_CIFAR100}
 
 
 def kgraft(setting: Setting) -> Outcome:
@@ -52,7 +53,9 @@ def kgraft(setting: Setting) -> Outcome:
 def closed(setting: Setting) -> Outcome:
     """Ours without a gradient step: `--steps=0`, the closed form alone."""
     train = dataclasses.replace(setting.config.train, steps=(0, 0))
-    config = dataclasses.replace(setting.config, train=train)
+    # Solved whatever the flags start from: random blocks without an update are no student.
+    student = dataclasses.replace(setting.config.student, start="teacher")
+    config = dataclasses.replace(setting.config, train=train, student=student)
     made = _graft(setting, config, graft_schedule(setting.grafted, train))
     return dataclasses.replace(made, selection="solved; nothing is chosen")
 
@@ -63,32 +66,62 @@ def paper(setting: Setting) -> Outcome:
     Shen, Wang, Yin, Song, Luo, Song, "Progressive Network Grafting for Few-Shot Knowledge
     Distillation", AAAI 2021: fresh weights, the distance of normalised logits alone, Adam at
     constant rates, every block by itself and then growing spans, the number of updates and the
-    rates of its CIFAR-10 setting, or of CIFAR-100 where the teacher has exactly 100 classes. Its
-    adapters have a bias, which does not fold at borders; here they have none. It keeps the epoch
-    that is best on the test set; here the last step counts.
+    rates of its CIFAR-10 setting, or of CIFAR-100 where the teacher has exactly 100 classes. For
+    other teachers than of 10 or 100 classes it states none: they get the common budget, shared out
+    as on CIFAR-10, and rates for the common batch. Its adapters have a bias, which does not fold at
+    borders; here they have none. It keeps the epoch that is best on the test set; here the last
+    step counts.
     """
-    config = paper_config(setting.config)
-    plan = PAPER_CIFAR100 if setting.job.teacher.classes == _MANY_CLASSES else PAPER_CIFAR10
-    spans = graft_schedule(setting.grafted, config.train)
-    phases = paper_phases(spans, plan, config.data.shots or 1)
+    plan = PAPER_PLANS.get(setting.job.teacher.classes)
+    scale = (setting.config.data.shots or 1) / _PAPER_SHOTS
+    notes = ["adapters without bias; the last step instead of the best on the test set"]
+    if plan is None:
+        scale = setting.config.train.batch / _PAPER_BATCH
+        plan = shared_out(PAPER_CIFAR10, setting.updates, len(setting.grafted))
+        notes.append(
+            "the paper states no settings for this number of classes: the common budget, shared "
+            "out as on CIFAR-10"
+        )
+    config = paper_config(setting.config, scale)
+    phases = paper_phases(graft_schedule(setting.grafted, config.train), plan, scale)
     made = _graft(setting, config, phases, fresh=True)
-    note = "adapters without bias; the last step instead of the best on the test set"
     settings = {"start": "random", "batch": config.train.batch, **dataclasses.asdict(plan)}
-    return dataclasses.replace(made, settings=settings, notes=(note,))
+    return dataclasses.replace(made, settings=settings, notes=tuple(notes))
 
 
-def paper_config(config: RunConfig) -> RunConfig:
+def shared_out(plan: PaperPlan, updates: int, blocks: int) -> PaperPlan:
+    """Shares a number of updates out among the phases as a plan does.
+
+    Args:
+        plan: whose shares and rates to take.
+        updates: how many to share out.
+        blocks: how many blocks are replaced, at least one.
+
+    Returns:
+        The plan with updates of the same proportions, rounded down.
+    """
+    later = blocks - 1
+    whole = plan.updates_first + later * (plan.updates_next + plan.updates_two)
+    return dataclasses.replace(
+        plan,
+        updates_first=updates * plan.updates_first // whole,
+        updates_next=updates * plan.updates_next // whole,
+        updates_two=updates * plan.updates_two // whole,
+    )
+
+
+def paper_config(config: RunConfig, scale: float) -> RunConfig:
     """Returns the settings of a run in the paper's way.
 
     Args:
         config: whose teacher, student and images to take.
+        scale: of the batch, 1 for that of 10 images a class.
     """
-    shots = config.data.shots or 1
     train = dataclasses.replace(
         config.train,
         loss="normalized_mse",
         feature_weight=0.0,
-        batch=max(1, int(_PAPER_BATCH * shots / _PAPER_SHOTS)),
+        batch=max(1, int(_PAPER_BATCH * scale)),
         optimizer="adam",
         decay="constant",
         order="forward",
@@ -100,18 +133,17 @@ def paper_config(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, train=train, student=student)
 
 
-def paper_phases(phases: tuple[Phase, ...], plan: PaperPlan, shots: int) -> tuple[Phase, ...]:
+def paper_phases(phases: tuple[Phase, ...], plan: PaperPlan, scale: float) -> tuple[Phase, ...]:
     """Gives each phase the paper's updates and rates.
 
     Args:
         phases: both stages, in order.
         plan: the paper's settings.
-        shots: images per class.
+        scale: of the rates in stage one, 1 for those of 10 images a class.
 
     Returns:
         The same spans.
     """
-    scale = shots / _PAPER_SHOTS
     made = []
     for number, phase in enumerate(phases):
         changes: dict[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from kgraft.comparison.config import METHODS
 from kgraft.comparison.distiller import distiller
 from kgraft.comparison.fskd import fskd
-from kgraft.comparison.grafted import closed, kgraft, paper
+from kgraft.comparison.grafted import PAPER_PLANS, closed, kgraft, paper
 from kgraft.comparison.mir import check_features, mir
 from kgraft.comparison.pruned import check_prunable
 from kgraft.comparison.setting import Outcome, Setting
@@ -23,7 +23,8 @@ class Method:
     Attributes:
         run: makes the student; its docstring names the source.
         prunes: whether it starts from the pruned teacher, which a student model is not.
-        takes: whose updates it does: `budget` (the common one), `own`, or `none`.
+        takes: whose updates it does: `budget` (the common one), `own` where its source states
+            them for this teacher and else the budget, or `none`.
         reads_labels: whether it learns from the labels of the transfer images.
     """
 
@@ -85,17 +86,29 @@ def check_methods(
             ) from None
     if "mir" in names:
         check_features(chain, [i for i, recipe in enumerate(recipes) if recipe.kind != "keep"])
+    classes = chain.graph.output_shape[-1]
     for name in names:
-        if method(name).takes == "budget" and not updates:
+        if takes_budget(name, classes) and not updates:
             raise KgraftError(
                 f"--steps=0 leaves {name} no updates, because all methods do as many as kgraft: "
-                f"give --steps above 0, or only --methods={_without_budget()}"
+                f"give --steps above 0, or only --methods={_without_budget(classes)}"
             )
+
+
+def takes_budget(name: str, classes: int | None) -> bool:
+    """Returns whether a method does as many updates as the common budget has.
+
+    Args:
+        name: of the method.
+        classes: how many logits the teacher has.
+    """
+    takes = method(name).takes
+    return takes == "budget" or (takes == "own" and classes not in PAPER_PLANS)
 
 
 def _without_pruning() -> str:
     return ",".join(name for name in METHODS if not method(name).prunes)
 
 
-def _without_budget() -> str:
-    return ",".join(name for name in METHODS if method(name).takes != "budget")
+def _without_budget(classes: int | None) -> str:
+    return ",".join(name for name in METHODS if not takes_budget(name, classes))

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
+from kgraft.comparison.classifier import feature_values
 from kgraft.comparison.fit import FitPlan, fit
 from kgraft.comparison.pruned import PrunedStudent, pruned_student
 from kgraft.comparison.setting import Outcome, Setting
@@ -88,12 +89,13 @@ def feature_value(graph: Graph) -> str:
         graph: the whole teacher.
 
     Returns:
-        The name of a value through which everything flows.
+        The name of a value through which everything flows, before the classifier.
 
     Raises:
         KgraftError: no such value has feature maps.
     """
-    maps = [cut for cut in find_cuts(graph) if len(graph.shapes[cut]) == 4]
+    features = feature_values(graph)
+    maps = [c for c in find_cuts(graph) if c in features and len(graph.shapes[c]) == 4]
     if not maps:
         raise KgraftError(
             "--methods: mir needs a teacher with feature maps that all of it flows through: leave "

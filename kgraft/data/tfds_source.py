@@ -16,6 +16,8 @@ from kgraft.errors import KgraftError
 
 _LABEL_BATCH = 4096
 _ENCODED_BATCH = 64
+# What TFDS writes for the class of an example that has none, as in ImageNet's test split.
+_UNLABELLED = -1
 _JOIN = 5000
 
 Span = tuple[str, int, int]  # name of a split, first image, one past the last
@@ -82,10 +84,15 @@ class TfdsSource(Source):
         """True: a `tfds_id` is of the file that an image is in."""
         return True
 
-    @property
+    @functools.cached_property
     def has_labels(self) -> bool:
-        """Whether the description has a label feature; reads nothing."""
-        return self._label_key is not None
+        """Whether there is a label feature and the first image has a label; reads that alone."""
+        if self._label_key is None:
+            return False
+        name, start, _ = next(span for span in self._spans if span[2] > span[1])
+        decoders = tfds.decode.PartialDecoding({self._label_key})
+        data = self._dataset([(name, start, start + 1)], decoders)
+        return next(data.as_numpy_iterator())[self._label_key] != _UNLABELLED
 
     @functools.cached_property
     def labels(self) -> np.ndarray | None:
@@ -96,8 +103,7 @@ class TfdsSource(Source):
         data = self._dataset(self._spans, decoders).batch(_LABEL_BATCH)
         batches = [np.asarray(batch[self._label_key]) for batch in data.as_numpy_iterator()]
         labels = np.concatenate(batches).astype(np.int64)
-        # TFDS writes -1 for the class of an unlabelled example, as in ImageNet's test split.
-        return None if labels.min() < 0 else labels
+        return None if labels.min() <= _UNLABELLED else labels
 
     def attempts(self, positions: Sequence[int] | None = None) -> Iterator[Attempt]:
         """Yields each image, or the reason it cannot be decoded, with its label."""
@@ -125,7 +131,11 @@ class TfdsSource(Source):
                     position = next(wanted, None)
 
     def _encoded(self, spans: Sequence[Span]) -> Iterator[Encoded]:
-        decoders = {self._image_key: tfds.decode.SkipDecoding()}
+        # What is not asked for may be of any shape, such as a mask a image, and is not parsed.
+        features = {self._image_key, *([self._label_key] if self._label_key else [])}
+        decoders = tfds.decode.PartialDecoding(
+            features, decoders={self._image_key: tfds.decode.SkipDecoding()}
+        )
         data = self._dataset(spans, decoders).batch(_ENCODED_BATCH).prefetch(2)
         for batch in data.as_numpy_iterator():
             names, images = batch["tfds_id"], batch[self._image_key]

@@ -7,6 +7,8 @@ import numpy as np
 from keras import layers as kl
 
 from kgraft.graph import Call, Graph
+from kgraft.students.blueprint import linear
+from kgraft.students.channels import is_conv
 
 # Layers that commute with a bias-free 1x1 map: linear, and alike for every channel.
 _COMMUTING = (
@@ -133,7 +135,7 @@ def _readers(folding: Folding, value: str) -> tuple[list[Call], list[Call]]:
     readers: list[Call] = []
     passed: list[Call] = []
     for call in graph.consumers(value):
-        if _absorbs(call.op):
+        if is_conv(call.op):
             if folding.uses(call.op) > 1:
                 raise CannotFoldError(f"{call.name} reads it and is a shared layer")
             readers.append(call)
@@ -146,16 +148,6 @@ def _readers(folding: Folding, value: str) -> tuple[list[Call], list[Call]]:
                 f"{call.name} ({type(call.op).__name__}) reads it and cannot take it in"
             )
     return readers, passed
-
-
-def _absorbs(op: Any) -> bool:
-    if isinstance(op, kl.Conv2D):
-        return (
-            not isinstance(op, (kl.SeparableConv2D, kl.DepthwiseConv2D))
-            and op.groups == 1
-            and op.data_format == "channels_last"
-        )
-    return isinstance(op, kl.Dense)
 
 
 def _only_drops_ones(call: Call, graph: Graph) -> bool:
@@ -198,11 +190,11 @@ def _writer(folding: Folding, value: str) -> Call:
     call = graph.producer(value)
     if call is None or len(graph.consumers(value)) > 1:
         raise CannotFoldError(f"{value} is needed without it too")
-    if not _absorbs(call.op):
+    if not is_conv(call.op):
         raise CannotFoldError(
             f"{call.name} ({type(call.op).__name__}) makes its input and is not linear"
         )
-    if call.op.activation.__name__ != "linear":
+    if not linear(call.op):
         raise CannotFoldError(f"{call.name} has an activation at its end")
     if folding.uses(call.op) > 1:
         raise CannotFoldError(f"{call.name} makes its input and is a shared layer")

@@ -157,7 +157,8 @@ def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
 
     Args:
         graph: the original; it does not change.
-        trainable: whether the copy's layers train.
+        trainable: whether the copy's layers train, those too that the model's author called with
+            a baked-in `training=False`.
 
     Returns:
         The copy. Its layers are named after their calls, which tells apart the layers of nested
@@ -165,7 +166,16 @@ def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
     """
     clone = rebuild(graph, lambda call: clone_call(call, trainable=trainable), blank=True)
     copy_weights(graph, clone)
-    return clone
+    return _thawed(clone) if trainable else clone
+
+
+def _thawed(graph: Graph) -> Graph:
+    """Takes out what froze a layer of the teacher's: a student's BatchNorm learns by batches."""
+    calls = []
+    for call in graph.calls:
+        kwargs = {name: value for name, value in call.kwargs.items() if name != "training"}
+        calls.append(dataclasses.replace(call, kwargs=kwargs))
+    return dataclasses.replace(graph, calls=tuple(calls))
 
 
 def as_model(

@@ -18,6 +18,27 @@ _TRAINING_ONLY = (
     kl.AlphaDropout,
     kl.ActivityRegularization,
     kl.Identity,
+    kl.RandomFlip,
+    kl.RandomRotation,
+    kl.RandomZoom,
+    kl.RandomTranslation,
+    kl.RandomShear,
+    kl.RandomPerspective,
+    kl.RandomElasticTransform,
+    kl.RandomErasing,
+    kl.RandomGaussianBlur,
+    kl.RandomContrast,
+    kl.RandomBrightness,
+    kl.RandomHue,
+    kl.RandomSaturation,
+    kl.RandomSharpness,
+    kl.RandomColorJitter,
+    kl.RandomColorDegeneration,
+    kl.RandomGrayscale,
+    kl.RandomInvert,
+    kl.RandomPosterization,
+    kl.RandAugment,
+    kl.AugMix,
 )
 _FOLDABLE = (kl.Conv1D, kl.Conv2D, kl.Dense, kl.DepthwiseConv2D, kl.Conv2DTranspose)
 
@@ -114,7 +135,8 @@ def _foldable_pairs(
 
 
 def _why_not(graph: Graph, norm: Call, before: Call | None, uses: dict[int, int]) -> str:
-    if before is None or not isinstance(before.op, _FOLDABLE):
+    # A layer derived from these may do anything with its kernel.
+    if before is None or type(before.op) not in _FOLDABLE:
         return f"it follows {before.name if before else 'the input'}, which is no convolution"
     if uses[id(before.op)] > 1 or uses[id(norm.op)] > 1:
         return "its layer is shared"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kgraft.config import DataConfig
 from kgraft.data import TransferSet
+from kgraft.data_config import same_set
 from kgraft.errors import KgraftError
 from kgraft.pipeline.test_set import TestSet
 from kgraft.pipeline.transfer import Transfer
@@ -26,7 +27,7 @@ def check_drawn_apart(config: DataConfig, transfer: Transfer, test: TestSet | No
     if test is None:
         return
     for kind, drawn, dataset in _drawn(config, transfer):
-        if dataset != config.eval_dataset or not test.source.ids_span_splits:
+        if not same_set(dataset, config.eval_dataset or "") or not test.source.ids_span_splits:
             continue
         both = len(set(drawn.ids) & set(test.source.ids))
         if both:

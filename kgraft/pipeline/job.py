@@ -8,11 +8,13 @@ import keras
 import numpy as np
 
 from kgraft.config import RunConfig
+from kgraft.data.preprocess import preprocess
 from kgraft.errors import KgraftError
 from kgraft.grafting import (
     Compute,
     Phase,
     ViewBank,
+    check_xla,
     choose_compute,
     graft_schedule,
     positions_wanted,
@@ -78,8 +80,10 @@ def open_job(config: RunConfig, watch: Stopwatch, model: keras.Model | None = No
     Raises:
         KgraftError: anything that cannot be worked with.
     """
+    check_xla(config.train.xla)
     with watch.part("teacher", f"opening the teacher {config.teacher.source}"):
         teacher = open_teacher(config.teacher, model)
+        preprocess(np.zeros(teacher.chain.graph.input_shape[1:], np.uint8), teacher.preprocess)
         # Fresh weights, here and later, come from Keras's global generators.
         keras.utils.set_random_seed(config.data.seed)
         own = open_own_student(config.student, teacher, seed=config.data.seed)

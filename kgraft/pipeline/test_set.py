@@ -52,8 +52,8 @@ def open_test_set(
     )
     if not source.has_labels:
         raise KgraftError(
-            f"--{flag}={config.eval_dataset} has no labels to report accuracy by: give a "
-            "labelled test set, or none"
+            f"--{flag}={config.eval_dataset}{_split(config)} has no labels to report accuracy by: "
+            "give a labelled test set, or none"
         )
     return TestSet(source, resolve_resize(source, config.resize))
 
@@ -119,6 +119,12 @@ def present_classes(test: TestSet | None, names: tuple[str, ...] | None) -> np.n
     here = set(test.source.class_names)
     found = np.array([logit for logit, name in enumerate(names) if name in here])
     return found if len(found) < len(names) else None
+
+
+def _split(config: DataConfig) -> str:
+    """The split, where the set has any, for messages."""
+    folder = (config.eval_dataset or "").startswith("folder:")
+    return "" if folder else f", split {config.eval_split},"
 
 
 def _check_apart(config: DataConfig) -> None:

@@ -17,7 +17,6 @@ from kgraft.grafting import (
     TensorBoardLog,
     ViewBank,
     check_ready,
-    check_xla,
     has_several_workers,
     is_chief,
     make_loss,
@@ -113,7 +112,9 @@ def what_training_needs(job: Job, config: RunConfig, checkpoints: Checkpoints) -
     if not checkpoints.has_start() or phases_left(job, config, checkpoints) or same:
         return job
     transfer = job.transfer
-    heldout = transfer.heldout if later else transfer.heldout[:_FEW]
+    # Of all images: the first ones are often of one class.
+    spread = np.linspace(0, len(transfer.heldout) - 1, min(_FEW, len(transfer.heldout)))
+    heldout = transfer.heldout if later else transfer.heldout[spread.astype(int)]
     few = dataclasses.replace(transfer, views=transfer.views[:_FEW], heldout=heldout)
     return dataclasses.replace(job, transfer=few)
 
@@ -180,7 +181,6 @@ def train_student(
     count = len(phases_left(job, config, checkpoints))
     compiling: list[float] = []
     with watch.part("training", f"training {count} phases on {replicas} replica(s)"):
-        check_xla(config.train.xla)
         compute = banks.compute
         tell(f"computing in {compute.dtype} ({compute.note})")
         try:

@@ -40,7 +40,7 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
             f"--workdir must be new or empty; {path} has files: give another folder, or, "
             "if a run was stopped there, --resume to go on with it"
         )
-    if resume and not (path.exists() and any(path.iterdir())):
+    if resume and not shared and not (path.exists() and any(path.iterdir())):
         tell(f"--resume: there is nothing in {path} to go on with; starting from the beginning")
     _check_writable(path)
     check_folder(path / EXPORTS)

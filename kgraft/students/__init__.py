@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         set_adapter_matrix,
     )
     from kgraft.students.connected import solve_connected
-    from kgraft.students.make import Maker, Start, make_from_teacher, make_student
+    from kgraft.students.make import Maker, Start, check_recipes, make_from_teacher, make_student
     from kgraft.students.own_block import check_own
     from kgraft.students.recipes import Recipe, assign_recipes, parse_recipe
 
@@ -28,6 +28,7 @@ __all__ = [
     "adapter_matrix",
     "assign_recipes",
     "check_own",
+    "check_recipes",
     "make_adapter",
     "make_from_teacher",
     "make_student",
@@ -45,7 +46,7 @@ _MODULES = {
         "set_adapter_matrix",
     ),
     "connected": ("solve_connected",),
-    "make": ("Maker", "Start", "make_from_teacher", "make_student"),
+    "make": ("Maker", "Start", "check_recipes", "make_from_teacher", "make_student"),
     "own_block": ("check_own",),
     "recipes": ("Recipe", "assign_recipes", "parse_recipe"),
 }

@@ -58,11 +58,16 @@ _CHANNELWISE_ACTIVATIONS = frozenset([
     "exponential",
 ])
 _ELEMENTWISE = (kl.Add, kl.Subtract, kl.Multiply, kl.Average, kl.Maximum, kl.Minimum)
-# Operations of `keras.ops` and of operators on symbolic tensors, by class name.
+# Operations of `keras.ops`, of `keras.activations` and of operators on symbolic tensors, by name.
 _ELEMENTWISE_OPS = frozenset(["Add", "Subtract", "Multiply", "Maximum", "Minimum"])
 _CHANNELWISE_OPS = frozenset([
     "Relu",
     "Relu6",
+    "ReLU",
+    "LeakyRelu",
+    "Elu",
+    "Selu",
+    "Softplus",
     "Sigmoid",
     "Silu",
     "Tanh",
@@ -163,21 +168,30 @@ def channel_groups(graph: Graph) -> ChannelGroups:
 
 
 def is_conv(op: Any) -> bool:
-    """Returns whether the op mixes all channels of its input into new ones, place by place."""
-    if isinstance(op, (kl.SeparableConv2D, kl.DepthwiseConv2D)):
+    """Returns whether the op mixes all channels of its input into new ones, place by place.
+
+    A layer derived from these may do anything with its kernel, and is not known.
+    """
+    if _has_weights_in_activation(op):
         return False
-    if isinstance(op, kl.Conv2D):
+    if type(op) is kl.Conv2D:
         return op.groups == 1 and op.data_format == "channels_last"
-    return isinstance(op, kl.Dense)
+    return type(op) is kl.Dense
 
 
 def is_depthwise(op: Any) -> bool:
     """Returns whether the op filters each channel alone."""
     return (
-        isinstance(op, kl.DepthwiseConv2D)
+        type(op) is kl.DepthwiseConv2D
+        and not _has_weights_in_activation(op)
         and op.depth_multiplier == 1
         and op.data_format == "channels_last"
     )
+
+
+def _has_weights_in_activation(op: Any) -> bool:
+    """Whether its activation is a layer such as `PReLU`, whose weights it has as its own."""
+    return bool(getattr(getattr(op, "activation", None), "weights", None))
 
 
 _Rule = Callable[[Call, Graph, ChannelGroups], Segments]
@@ -185,8 +199,7 @@ _Rule = Callable[[Call, Graph, ChannelGroups], Segments]
 
 def _rule(call: Call) -> _Rule:
     op = call.op
-    activation = getattr(getattr(op, "activation", None), "__name__", "linear")
-    if activation not in _CHANNELWISE_ACTIVATIONS:
+    if not _has_channelwise_activation(op):
         return _lock
     if is_conv(op):
         return _new
@@ -201,6 +214,13 @@ def _rule(call: Call) -> _Rule:
     if isinstance(op, kl.Reshape):
         return _reshape
     return _lock
+
+
+def _has_channelwise_activation(op: Any) -> bool:
+    activation = getattr(op, "activation", None)
+    if isinstance(activation, kl.Layer):
+        return isinstance(activation, _CHANNELWISE)
+    return getattr(activation, "__name__", "linear") in _CHANNELWISE_ACTIVATIONS
 
 
 def _is_op(op: Any, names: frozenset[str]) -> bool:

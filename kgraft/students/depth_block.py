@@ -26,7 +26,7 @@ def random_depth_block(block: Block, units: int) -> StudentBlock:
     Raises:
         KgraftError: the block has no more repeated units than that.
     """
-    groups = _groups(block, units)
+    groups = groups_of(block, units)
     full = clone_graph(without_training_layers(block.graph), trainable=True)
     synchronize_statistics(full)
     short = without_units(split_activations(full), groups)
@@ -51,7 +51,7 @@ def solved_depth_block(
     Raises:
         KgraftError: the block has no more repeated units than that.
     """
-    groups = _groups(block, units)
+    groups = groups_of(block, units)
     full = split_activations(solved_pattern(block))
     merged = merge_units(full, groups)
 
@@ -65,7 +65,19 @@ def solved_depth_block(
     return StudentBlock(block.index, solved.body, notes=_notes(groups), blueprint=solved.blueprint)
 
 
-def _groups(block: Block, units: int) -> list[Run]:
+def groups_of(block: Block, units: int) -> list[Run]:
+    """Says which of a block's repeated units are to be one.
+
+    Args:
+        block: the teacher's block.
+        units: repeated units that stay.
+
+    Returns:
+        The groups, in order.
+
+    Raises:
+        KgraftError: the block has no more repeated units than that.
+    """
     pattern = split_activations(solved_pattern(block))
     return [group for run in group_runs(block, pattern, units) for group in run]
 

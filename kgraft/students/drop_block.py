@@ -56,6 +56,20 @@ def drop_block(block: Block, *, activations: Activations | None, seed: int) -> S
     return StudentBlock(block.index, body, notes=("dropped",), blueprint=blueprint)
 
 
+def check_drop(block: Block) -> None:
+    """Checks that a block can be dropped.
+
+    Args:
+        block: the teacher's block.
+
+    Raises:
+        KgraftError: pooling cannot make the block's output size.
+    """
+    shapes = block.graph.input_shape, block.graph.output_shape
+    if shapes[0] != shapes[1]:
+        _pooling(block, *shapes)
+
+
 def _last_activation(graph: Graph) -> Call | None:
     """The activation a block ends in, past pools and paddings."""
     call = graph.producer(graph.output)
@@ -68,7 +82,7 @@ def _pooling(block: Block, given: Shape, wanted: Shape) -> list[Any]:
     if len(given) == len(wanted):
         pairs = list(zip(given[1:-1], wanted[1:-1], strict=True))
         factors = [(a or 1) // (b or 1) for a, b in pairs]
-        if all(b and a and a // f == b for (a, b), f in zip(pairs, factors, strict=True) if f):
+        if all(a and b and f and a // f == b for (a, b), f in zip(pairs, factors, strict=True)):
             return [kl.AveragePooling2D(tuple(factors))] if max(factors, default=1) > 1 else []
     elif len(given) == 4 and len(wanted) == 2:
         return [kl.GlobalAveragePooling2D()]

@@ -7,8 +7,8 @@ import numpy as np
 
 from kgraft.graph import Block, Chain
 from kgraft.students.block import StudentBlock
-from kgraft.students.depth_block import random_depth_block, solved_depth_block
-from kgraft.students.drop_block import drop_block
+from kgraft.students.depth_block import groups_of, random_depth_block, solved_depth_block
+from kgraft.students.drop_block import check_drop, drop_block
 from kgraft.students.own_block import check_own, own_block
 from kgraft.students.recipes import Recipe
 from kgraft.students.thin_block import (
@@ -32,6 +32,23 @@ class Start:
     weights: str
     activations: Activations
     seed: int
+
+
+def check_recipes(chain: Chain, recipes: Sequence[Recipe]) -> None:
+    """Checks that recipes fit their blocks, before any view is there to make them from.
+
+    Args:
+        chain: the teacher.
+        recipes: one per block.
+
+    Raises:
+        KgraftError: a block has no repeated units to leave out, or cannot be dropped.
+    """
+    for block, recipe in zip(chain.blocks, recipes, strict=True):
+        if recipe.kind == "depth":
+            groups_of(block, recipe.units)
+        elif recipe.kind == "drop":
+            check_drop(block)
 
 
 def make_from_teacher(

@@ -65,7 +65,7 @@ def _solve_adapters(made: StudentBlock, own: Chain, activations: Activations) ->
 
 
 def _run(graph: Graph, entry: np.ndarray) -> np.ndarray:
-    values: dict[str, np.ndarray] = {}
+    values = {graph.input: entry}
     for _, live in run_calls(graph, entry):
         values = live
     return values[graph.output]

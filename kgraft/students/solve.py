@@ -58,7 +58,8 @@ def solve_body(
     fits = {fit.call: fit for fit in blueprint.fits}
     teacher = _TeacherValues(blueprint, entry)
     chosen: dict[str, np.ndarray] = {}
-    values: dict[str, np.ndarray] = {}
+    # A block of layers that do nothing at inference has no call, and gives what it takes.
+    values = {body.input: student_entry}
     for number, (call, values) in enumerate(run_calls(body, student_entry)):
         fit = fits.get(call.name)
         if fit is None:
@@ -128,7 +129,17 @@ def _bounds(body: Graph, call: Call, fit: Fit) -> tuple[float, float] | None:
         return 0.0, math.inf if op.max_value is None else float(op.max_value)
     if isinstance(op, kl.Activation):
         return _activation_bounds(op.activation)
-    return _named_bounds(type(op).__name__.lower()) if not isinstance(op, kl.Layer) else None
+    return None if isinstance(op, kl.Layer) else _operation_bounds(op)
+
+
+def _operation_bounds(op: Any) -> tuple[float, float] | None:
+    """Of `keras.ops.relu`, or of `keras.activations.relu`, which may have limits of its own."""
+    if getattr(op, "threshold", 0.0) or getattr(op, "negative_slope", 0.0):
+        return None
+    limit = getattr(op, "max_value", None)
+    if limit is not None:
+        return 0.0, float(limit)
+    return _named_bounds(type(op).__name__.lower())
 
 
 def _activation_bounds(activation: Any) -> tuple[float, float] | None:

@@ -51,6 +51,8 @@ def train(
     if state is not None:
         _restore(learner, state)
         say(f"resumed after epoch {len(state.history)} of {config.epochs}")
+    elif config.resume:
+        say(f"--resume: there is nothing in {workdir} to go on with; starting from the beginning")
     state = state or TrainingState((), (), (), 0.0)
     for epoch in range(len(state.history), config.epochs):
         start = time.monotonic()

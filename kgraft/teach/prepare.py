@@ -10,6 +10,7 @@ import numpy as np
 
 from kgraft.data import Source, check_fits, eval_batches, open_source, resolve_resize
 from kgraft.errors import KgraftError
+from kgraft.teach.checkpoint import FILE as CHECKPOINT
 from kgraft.teach.config import TeachConfig
 from kgraft.teach.images import TrainingImages, check_labelled, check_labels, hold_images
 from kgraft.zoo import build, find_builder, load_teacher
@@ -41,7 +42,7 @@ def check_paths(config: TeachConfig) -> None:
 
     Raises:
         KgraftError: the work folder is a file, or has something in it that is not to be resumed.
-        KgraftError: the output exists.
+        KgraftError: the output exists, and nothing that would go on to it.
         KgraftError: a folder cannot be written in.
     """
     workdir, output = pathlib.Path(config.workdir), pathlib.Path(config.output)
@@ -51,6 +52,12 @@ def check_paths(config: TeachConfig) -> None:
         raise KgraftError(
             f"--workdir must be new or empty; {workdir} is not: choose another, or go on with "
             f"--resume"
+        )
+    if output.exists() and config.resume and not (workdir / CHECKPOINT).exists():
+        raise KgraftError(
+            f"--resume: there is nothing in {workdir} to go on with, and --output {output} exists, "
+            "which a training from the beginning would replace: give the --workdir of the training "
+            "that was stopped, or another --output"
         )
     if output.is_dir() or (output.exists() and not config.resume):
         raise KgraftError(f"--output {output} exists: move it away, or choose another")

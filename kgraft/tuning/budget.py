@@ -114,21 +114,20 @@ def _options(bench: Bench, index: int) -> list[dict[str, Any]]:
     """What a block may be, each with its smallest ratio; to keep it comes last."""
     space, name = bench.config.opened.parameters, f"block{index}"
     ratio = space.get(f"{name}_ratio")
-    small = {f"{name}_ratio": min(ratio.ends(), key=float)} if ratio is not None else {}
     start = recipe_text(start_recipes(_run(bench), index + 1)[index])
     recipes = space[name].ends() if name in space else (start,)
     # At first nothing is kept that need not be, as something has to be grafted.
     grafts = sorted(map(str, recipes), key=lambda text: text == "keep")
-    return [
-        {name: text.partition(":")[0] if small and _takes_ratio(text) else text, **small}
-        if _takes_ratio(text)
-        else {name: text}
-        for text in grafts
-    ]
+    if ratio is None:
+        return [{name: text} for text in grafts]
+    least = min(ratio.ends(), key=float)
+    # A recipe of the space with a ratio of its own keeps it, as in a trial.
+    takes = {text: (text if name in space else _kind(text)) in WITH_RATIO for text in grafts}
+    return [{name: text, f"{name}_ratio": least if takes[text] else None} for text in grafts]
 
 
-def _takes_ratio(text: str) -> bool:
-    return text.partition(":")[0] in WITH_RATIO
+def _kind(text: str) -> str:
+    return text.partition(":")[0]
 
 
 def _measured(bench: Bench, values: Values, measure: Measure) -> float:

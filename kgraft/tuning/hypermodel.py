@@ -7,7 +7,7 @@ import keras
 import keras_tuner
 
 from kgraft.config import RunConfig
-from kgraft.graph import as_model
+from kgraft.graph import as_model, set_weights
 from kgraft.tuning.candidate import candidate_run
 from kgraft.tuning.declare import active_values, declare
 from kgraft.tuning.records import TrialRecord
@@ -90,7 +90,10 @@ class GraftHyperModel(keras_tuner.HyperModel):
             name, active_values(self._space, hp), self.run_of(hp), model=model, part=part
         )
         if graph is not None:
-            model.set_weights(as_model(graph, name="student").get_weights())
+            made = as_model(graph, name="student")
+            for old, new in zip(made.layers, model.layers, strict=True):
+                if old.weights:
+                    set_weights(new, old.get_weights())
         metrics = _metrics(record)
         for callback in callbacks:
             callback.set_model(model)

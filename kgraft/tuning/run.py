@@ -84,7 +84,7 @@ def tune(
     config = given_config(config, flags, TuneConfig.from_flags, teacher_model=teacher_model)
     role = find_role(os.environ)
     workdir = pathlib.Path(config.run.workdir)
-    check_workdir(workdir, resume=config.run.resume or role.shared)
+    check_workdir(workdir, resume=config.run.resume or role.shared, shared=role.shared)
     store = TrialStore(workdir)
     with opened(config, teacher_model) as bench:
         settings = _settings(bench)

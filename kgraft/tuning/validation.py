@@ -5,6 +5,7 @@ import dataclasses
 from kgraft.comparison.examiner import Examiner
 from kgraft.config import DataConfig
 from kgraft.data import Source, open_source
+from kgraft.data_config import same_set
 from kgraft.graph import Graph
 from kgraft.pipeline.job import Job
 from kgraft.pipeline.test_set import check_test_set, open_test_set
@@ -71,7 +72,7 @@ def _check_apart(source: Source, validation: DataConfig, run: DataConfig, job: J
         ("extra", run.extra_dataset, run.extra_split, "--extra_split"),
     )
     for kind, dataset, split, flag in drawn_from:
-        if dataset is None or dataset != validation.eval_dataset:
+        if dataset is None or not same_set(dataset, validation.eval_dataset or ""):
             continue
         drawn = open_source(
             dataset,
@@ -82,7 +83,8 @@ def _check_apart(source: Source, validation: DataConfig, run: DataConfig, job: J
         )
         what = f"what the {kind} images are drawn from ({flag}={split})"
         _check_ids(source, drawn, validation, what)
-    if job.test is not None and run.eval_dataset == validation.eval_dataset:
+    tested = run.eval_dataset or ""
+    if job.test is not None and same_set(tested, validation.eval_dataset or ""):
         what = (
             f"the test set (--eval_split={run.eval_split}), which must have no part in the choice"
         )

@@ -181,6 +181,10 @@ def _in_float32(model: keras.Model, source: str) -> keras.Model:
     try:
         made = keras.models.clone_model(model, clone_function=wider, recursive=True)
         made.set_weights(model.get_weights())
+        for layer in made._flatten_layers():
+            if isinstance(layer, keras.layers.Normalization):
+                # It computes with numbers of its own, made from the weights when it was built.
+                layer.finalize_state()
     except Exception as error:  # Layers of a user's own may raise anything.
         raise KgraftError(
             f"{source} computes in half precision, and cannot be made anew in float32: expected "

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
-from small_models import CLASSES, SHAPE, assert_close, conv, images, trained
+import pytest
+from small_models import CLASSES, SHAPE, assert_close, conv, conv_classifier, images, trained
 
 from kgraft.comparison.fskd import absorb, fskd, solve
 from kgraft.comparison.pruned import pruned_student
@@ -37,6 +38,7 @@ def test_an_unpruned_student_stays_the_teacher(world, pixels):
     setting = world.setting(student="width:1")
     made = fskd(setting)
     assert made.settings["convolutions_solved"] == 7
+    assert made.settings["views_used"] == len(setting.bank)
     assert_close(made.student.graph(pixels), np.asarray(setting.chain.graph(pixels)), 1e-4)
 
 
@@ -70,3 +72,28 @@ def test_a_convolution_that_holds_an_adapter_is_corrected_whole(world_of):
 
     pruned = fuse(as_whole(pruned_student(setting.chain, setting.job.recipes).blocks))
     assert error(fskd(setting).student.graph) < 0.7 * error(pruned.graph)
+
+
+@pytest.mark.parametrize("pool_first", [True, False])
+def test_a_convolution_to_the_classes_is_left_alone(pool_first, world_of):
+    setting = world_of(conv_classifier(pool_first)).setting(teacher_cuts=("stem",), graft="1")
+    made = fskd(setting)
+    assert made.settings["convolutions_solved"] == 1
+    pruned = fuse(as_whole(pruned_student(setting.chain, setting.job.recipes).blocks))
+    for found, wanted in zip(
+        made.student.graph.call("classes").op.weights,
+        pruned.graph.call("classes").op.weights,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_large_maps_in_front_of_the_student_leave_room_for_all_views(setting, monkeypatch):
+    """The stem's maps are the largest values; blocks behind it bound the views alone."""
+    seen = []
+    monkeypatch.setattr("kgraft.comparison.fskd.affordable_views", lambda g: seen.append(g) or 16)
+    made = fskd(setting)
+    assert made.settings["views_used"] == min(16, len(setting.bank))
+    assert {call.name for call in seen[0].calls}.isdisjoint(
+        call.name for call in setting.chain.blocks[0].graph.calls
+    )

@@ -10,8 +10,10 @@ from kgraft.comparison.grafted import (
     PAPER_CIFAR10,
     PAPER_CIFAR100,
     closed,
+    paper,
     paper_config,
     paper_phases,
+    shared_out,
 )
 from kgraft.config import RunConfig, StudentConfig, TrainConfig
 from kgraft.grafting import fuse, graft_schedule
@@ -26,8 +28,8 @@ def run_config(shots):
 
 
 def phases(shots, plan=PAPER_CIFAR10):
-    train = paper_config(run_config(shots)).train
-    return paper_phases(graft_schedule([3, 4, 5], train), plan, shots)
+    train = paper_config(run_config(shots), shots / 10).train
+    return paper_phases(graft_schedule([3, 4, 5], train), plan, shots / 10)
 
 
 @pytest.mark.parametrize(("shots", "batch"), [(1, 6), (2, 12), (5, 32), (10, 64), (50, 320)])
@@ -54,6 +56,24 @@ def test_the_papers_rates_and_updates_on_cifar100():
     assert [phase.steps for phase in found] == [16_000, 3_200, 3_200, 2_400, 2_400]
 
 
+def test_a_budget_is_shared_out_as_the_paper_does():
+    plan = shared_out(PAPER_CIFAR10, 1450, 4)
+    assert (plan.updates_first, plan.updates_next, plan.updates_two) == (250, 150, 250)
+    assert plan.rate_first == PAPER_CIFAR10.rate_first
+    plan = shared_out(PAPER_CIFAR10, 7, 1)
+    assert plan.updates_first == 7
+
+
+def test_other_numbers_of_classes_have_the_common_budget(setting):
+    made = paper(setting)
+    # Three blocks, two updates for each of the five phases: ten, as 200, 120, 120, 200, 200 are.
+    assert setting.updates == 10
+    assert made.updates == 2 + 1 + 1 + 2 + 2
+    assert made.settings["batch"] == setting.config.train.batch == 8
+    assert made.settings["rate_first"] == PAPER_CIFAR10.rate_first
+    assert "the paper states no settings for this number of classes" in made.notes[1]
+
+
 def test_the_papers_loss_and_start_whatever_ours_are():
     train = TrainConfig(
         loss="kl",
@@ -66,7 +86,7 @@ def test_the_papers_loss_and_start_whatever_ours_are():
         fake_quant="int8",
     )
     student = StudentConfig(start="teacher")
-    config = paper_config(dataclasses.replace(run_config(10), train=train, student=student))
+    config = paper_config(dataclasses.replace(run_config(10), train=train, student=student), 1.0)
     train = config.train
     assert (train.loss, train.feature_weight) == ("normalized_mse", 0)
     assert (train.optimizer, train.decay, train.order) == ("adam", "constant", "forward")
@@ -84,7 +104,7 @@ def test_the_flagfiles_of_the_paper_say_the_same(name, plan):
     entry.parse(flag_values, [f"--flagfile={CONFIGS / f'{name}.flags'}"])
     config = distill_flags.build_config(flag_values)
     assert graft_schedule([3, 4, 5], config.train) == phases(10, plan)
-    ours = paper_config(config)
+    ours = paper_config(config, 1.0)
     assert dataclasses.replace(ours, train=config.train) == config
     kept = {"steps": (1, 1), "block_rate": 1.0, "adapter_rate": 1.0}
     assert dataclasses.replace(ours.train, **kept) == dataclasses.replace(config.train, **kept)
@@ -98,3 +118,9 @@ def test_closed_is_the_start_of_a_run_without_steps(setting, pixels):
     assert found.updates == 0
     wanted = np.asarray(fuse(blocks).graph(pixels))
     np.testing.assert_array_equal(found.student.graph(pixels), wanted)
+
+
+def test_closed_is_solved_whatever_the_flags_start_from(setting, world, pixels):
+    made = closed(world.setting(start="random"))
+    wanted = closed(setting).student.graph(pixels)
+    np.testing.assert_array_equal(made.student.graph(pixels), wanted)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from small_models import small_model
 
 from kgraft.comparison import METHODS
-from kgraft.comparison.methods import check_methods, method
+from kgraft.comparison.methods import check_methods, method, takes_budget
 from kgraft.comparison.told import Told
 from kgraft.errors import KgraftError
 from kgraft.graph import count_macs
@@ -56,7 +56,8 @@ def test_methods_do_the_updates_they_say(outcomes, setting):
     updates = {name: outcome.updates for name, outcome in outcomes[0].items()}
     # Two blocks, two updates for each of the three phases.
     assert setting.updates == 6
-    expected = {"budget": 6, "none": 0, "own": 200 + 120 + 200}
+    # The paper states none for five classes: the budget in its proportions, rounded down.
+    expected = {"budget": 6, "none": 0, "own": 2 + 1 + 2}
     assert updates == {name: expected[method(name).takes] for name in METHODS}
 
 
@@ -120,9 +121,18 @@ def test_another_student_is_refused_by_those_that_prune(recipe, setting):
 
 def test_no_updates_are_refused_by_those_that_train(setting):
     recipes = assign_recipes("all", "width:0.5", 4)
-    with pytest.raises(KgraftError, match=r"--steps=0 leaves kd no updates.*=fskd,paper,closed"):
+    with pytest.raises(KgraftError, match=r"--steps=0 leaves kd no updates.*=fskd,closed$"):
         check_methods(["closed", "kd"], setting.chain, recipes, updates=0)
-    check_methods(["fskd", "closed", "paper"], setting.chain, recipes, updates=0)
+    with pytest.raises(KgraftError, match="--steps=0 leaves paper no updates"):
+        check_methods(["closed", "paper"], setting.chain, recipes, updates=0)
+    check_methods(["fskd", "closed"], setting.chain, recipes, updates=0)
+
+
+@pytest.mark.parametrize(("classes", "budget"), [(10, False), (100, False), (20, True)])
+def test_the_paper_has_its_own_updates_where_it_states_them(classes, budget):
+    assert takes_budget("paper", classes) == budget
+    assert takes_budget("kd", classes)
+    assert not takes_budget("closed", classes)
 
 
 def test_students_of_their_own_work_with_the_others(world, tmp_path):

@@ -4,7 +4,16 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as kl
-from small_models import CLASSES, SHAPE, assert_close, conv, ends_with, small_model, trained
+from small_models import (
+    CLASSES,
+    SHAPE,
+    assert_close,
+    conv,
+    conv_classifier,
+    ends_with,
+    small_model,
+    trained,
+)
 
 from kgraft.comparison.mir import check_features, feature_value, mir
 from kgraft.comparison.pruned import pruned_student
@@ -24,6 +33,19 @@ def test_features_are_those_before_pooling(name, value):
 
 def test_features_lie_behind_pooling_that_no_adapter_can_pass():
     assert feature_value(trace_model(small_model("flatten"))) == "down"
+
+
+@pytest.mark.parametrize("pool_first", [True, False])
+def test_a_convolution_to_the_classes_is_no_feature(pool_first, world_of):
+    setting = world_of(conv_classifier(pool_first)).setting(teacher_cuts=("stem",), graft="1")
+    made = mir(setting)
+    assert made.settings["features"] == "a"
+    assert made.notes == ()
+    found = made.student.graph.call("classes").op
+    wanted = setting.chain.graph.call("classes").op
+    # The teacher's, but for what its input's missing channels fold into it.
+    assert_close(found.bias, np.asarray(wanted.bias))
+    assert found.kernel.shape == (1, 1, 4, CLASSES)
 
 
 def test_a_teacher_without_feature_maps():

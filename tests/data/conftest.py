@@ -30,7 +30,8 @@ def tiny_builder(folder, *, name="tiny_pets", features=None, extra=None, version
 
     def examples(start, count):
         for index in range(start, start + count):
-            example = {"picture": picture(index, 6, 5), "label": index % 3, **(extra or {})}
+            more = extra(index) if callable(extra) else extra
+            example = {"picture": picture(index, 6, 5), "label": index % 3, **(more or {})}
             yield index, {key: example[key] for key in (features or tiny_features())}
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

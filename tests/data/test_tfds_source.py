@@ -46,6 +46,7 @@ def test_describes_a_set_that_tfds_does_not_know(tfds_folder):
     assert source.name == "tfds:tiny_pets"
     assert source.image_shape == (6, 5, 3)
     assert source.class_names == ("cat", "dog", "emu")
+    assert source.has_labels
     assert source.labels.dtype == np.int64
     assert source.class_count == 3
 
@@ -92,6 +93,7 @@ def test_minus_one_labels_are_no_labels(tmp_path):
     features = tiny_features(label=tfds.features.Scalar(np.int64))
     tiny_builder(tmp_path, features=features, extra={"label": -1})
     source = open_source("tfds:tiny_pets", data_dir=str(tmp_path))
+    assert not source.has_labels
     assert source.labels is None
     assert source.class_count is None
     assert [label for _, label in source.iterate()] == [None] * 9
@@ -192,3 +194,27 @@ def test_download_failure_is_one_line(tmp_path):
             manual_dir=str(tmp_path / "manual"),
             download=True,
         )
+
+
+def test_features_that_are_not_asked_for_may_be_of_any_shape(tmp_path):
+    """Masks and boxes, such as Oxford pets and Stanford dogs have."""
+    features = tiny_features(
+        boxes=tfds.features.Sequence(tfds.features.BBoxFeature()),
+        numbers=tfds.features.Tensor(shape=(None,), dtype=np.int64),
+    )
+
+    def builder(count):
+        box = tfds.features.BBox(0.0, 0.0, 0.5, 0.5)
+        return {"boxes": [box] * count, "numbers": np.arange(count)}
+
+    tiny_builder(tmp_path, features=features, extra=builder)
+    source = open_source("tfds:tiny_pets", data_dir=str(tmp_path))
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    tiny_builder(plain)
+    wanted_images = open_source("tfds:tiny_pets", data_dir=str(plain)).iterate()
+    found = list(source.iterate())
+    assert len(found) == 9
+    for (image, label), (wanted, wanted_label) in zip(found, wanted_images, strict=True):
+        np.testing.assert_array_equal(image, wanted)
+        assert label == wanted_label

@@ -286,3 +286,13 @@ def test_folding_leaves_the_layers_themselves_alone():
     before = np.array(reader.kernel)
     fold_forward(folding, folding.graph.call("adapter"))
     np.testing.assert_array_equal(reader.kernel, before)
+
+
+def test_an_activation_that_is_a_layer_is_one():
+    def build(x):
+        x = kl.Conv2D(3, 3, activation=kl.LeakyReLU(0.1), name="writer")(x)
+        return kl.MaxPooling2D(name="reader")(adapter(5)(x))
+
+    folding = folding_of(build)
+    with pytest.raises(CannotFoldError, match="writer has an activation at its end"):
+        fold_backward(folding, folding.graph.call("adapter"))

@@ -31,6 +31,17 @@ def test_clone_trains_or_not():
     assert len(graph.trainable_variables) == 11
 
 
+def test_a_clone_that_trains_has_nothing_frozen_by_a_call():
+    image = keras.Input((6, 6, 3))
+    model = keras.Model(image, keras.layers.BatchNormalization()(image, training=False))
+    x = images(4, (6, 6, 3)) * 5 + 2
+    kept = clone_graph(trace_model(model), trainable=False)
+    np.testing.assert_allclose(kept(x, training=True), kept(x), atol=1e-6)
+    free = clone_graph(trace_model(model), trainable=True)
+    np.testing.assert_allclose(np.mean(free(x, training=True), (0, 1, 2)), 0, atol=1e-4)
+    assert np.any(free.layers[0].moving_mean)
+
+
 def test_clones_of_layers_with_one_name_have_names_of_their_own():
     clone = clone_graph(trace_model(small_model("nested")), trainable=True)
     names = [layer.name for layer in clone.layers]

@@ -171,6 +171,56 @@ def test_two_norms_in_a_row_fold_one_after_the_other():
     assert_close(twice(x), np.asarray(model(x, training=False)))
 
 
+def test_a_derived_layer_takes_no_norm_in():
+    class Standardized(kl.Conv2D):
+        def convolution_op(self, inputs, kernel):
+            return super().convolution_op(inputs, kernel - keras.ops.mean(kernel))
+
+    model = followed_by_norm(Standardized(4, 3, name="layer"), (6, 6, 3))
+    graph = trace_model(model)
+    folded, stayed = fold_batch_norm(graph)
+    assert [name for name, _ in stayed] == ["norm"]
+    x = images(3, (6, 6, 3))
+    assert_close(folded(x), np.asarray(model(x, training=False)))
+
+
+AUGMENTING = {
+    "RandomFlip": {},
+    "RandomRotation": {"factor": 0.5},
+    "RandomZoom": {"height_factor": 0.5},
+    "RandomTranslation": {"height_factor": 0.5, "width_factor": 0.5},
+    "RandomShear": {"x_factor": 0.5},
+    "RandomPerspective": {"factor": 0.5},
+    "RandomElasticTransform": {"factor": 1.0},
+    "RandomErasing": {"factor": 1.0},
+    "RandomGaussianBlur": {"factor": 1.0},
+    "RandomContrast": {"factor": 0.5},
+    "RandomBrightness": {"factor": 0.5},
+    "RandomHue": {"factor": 0.5},
+    "RandomSaturation": {"factor": 0.5},
+    "RandomSharpness": {"factor": 0.5},
+    "RandomColorJitter": {"brightness_factor": 0.5},
+    "RandomColorDegeneration": {"factor": 0.5},
+    "RandomGrayscale": {"factor": 1.0},
+    "RandomInvert": {"factor": 1.0},
+    "RandomPosterization": {"factor": 4},
+    "RandAugment": {},
+    "AugMix": {},
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTING)
+def test_augmentation_in_a_model_is_taken_out_and_does_nothing_at_inference(name):
+    layer = getattr(kl, name)(**AUGMENTING[name])
+    x = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(layer(x, training=False), x)
+    image = keras.Input((8, 8, 3))
+    graph = without_training_layers(
+        trace_model(keras.Model(image, conv(layer(image), 4, name="c")))
+    )
+    assert [call.name for call in graph.calls] == ["c"]
+
+
 def test_training_layers_are_taken_out():
     image = keras.Input((6, 6, 3))
     x = kl.GaussianNoise(1.0, name="noise")(image)

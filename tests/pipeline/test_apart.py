@@ -89,3 +89,10 @@ def test_folders_in_one_another():
     assert same_folder("folder:images/val", "folder:images")
     assert not same_folder("folder:images/train", "folder:images/val")
     assert not same_folder("npz:images", "npz:images")
+
+
+def test_a_file_by_another_path_is_the_same_file(config, tmp_path):
+    other = f"npz:{tmp_path / 'sub' / '..' / 'images.npz'}"
+    config = dataclasses.replace(config, dataset=other)
+    with pytest.raises(KgraftError, match=r"holds 2 of the 2 transfer images"):
+        check_drawn_apart(config, transfer_of(1, 4), labelled(tmp_path, IMAGES))

@@ -8,6 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kgraft.cli import distill
 
@@ -183,6 +184,27 @@ def test_a_bad_graft(refused, graft, part):
 def test_a_bad_student(refused, student, part, code):
     message = refused(student=student, code=code)
     assert part in message and "--student" in message
+
+
+@pytest.mark.parametrize(
+    ("graft", "part"), [("1=depth:3", "--student: depth:3 "), ("2=depth:1", "--student: depth:1 ")]
+)
+def test_a_recipe_that_its_block_cannot_take(refused, graft, part):
+    assert part in refused(graft=graft)
+
+
+def test_a_preprocessing_for_other_images(refused, tmp_path):
+    image = keras.Input((16, 16, 1))
+    x = keras.layers.Conv2D(4, 3, name="conv")(image)
+    x = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(image, x).save(tmp_path / "grey.keras")
+    message = refused(teacher=tmp_path / "grey.keras", teacher_cuts="conv", preprocess="torch")
+    assert "preprocess 'torch' expects RGB images, 3 channels; got 1" in message
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="XLA is for GPUs")
+def test_xla_without_a_gpu(refused):
+    assert "--xla is for GPUs" in refused("--xla")
 
 
 def test_cuts_for_a_recipe(refused):

@@ -3,6 +3,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from kgraft.data import open_source
 from kgraft.errors import KgraftError
@@ -43,6 +44,30 @@ def test_the_test_split_of_the_test_set(world, teacher):
     with pytest.raises(KgraftError, match="is the set the transfer images are drawn from"):
         open_test_set(train, teacher)
     assert len(open_test_set(dataclasses.replace(train, split="test"), teacher).source) == 32
+
+
+def test_a_split_whose_labels_are_all_minus_one_has_none(teacher, world, tmp_path):
+    """As `tfds:imagenet2012` has it in its test split, the default of `--eval_split`."""
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="tiny_unlabelled",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict({
+            "image": tfds.features.Image(shape=(16, 16, 3)),
+            "label": tfds.features.Scalar(np.int64),
+        }),
+        split_datasets={
+            "test": [(i, {"image": pixels, "label": -1}) for i in range(3)],
+            "validation": [(i, {"image": pixels, "label": i}) for i in range(3)],
+        },
+        data_dir=str(tmp_path),
+    )
+    flags = {"eval_dataset": "tfds:tiny_unlabelled", "eval_data_dir": str(tmp_path)}
+    message = "--eval_dataset=tfds:tiny_unlabelled, split test, has no labels to report accuracy by"
+    with pytest.raises(KgraftError, match=message):
+        open_test_set(world.config(**flags).data, teacher)
+    found = open_test_set(world.config(**flags, eval_split="validation").data, teacher)
+    assert len(found.source) == 3
 
 
 def test_labels_that_are_no_logits_are_found_before_training(tmp_path):

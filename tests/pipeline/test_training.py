@@ -1,13 +1,14 @@
 import dataclasses
 
 import keras
+import numpy as np
 from keras import layers as kl
 
 from kgraft.config import RunConfig
 from kgraft.grafting import make_strategy
 from kgraft.pipeline.job import open_job
 from kgraft.pipeline.stopwatch import Stopwatch
-from kgraft.pipeline.training import open_checkpoints
+from kgraft.pipeline.training import open_checkpoints, what_training_needs
 
 
 def saved_teacher(path, seed):
@@ -44,3 +45,16 @@ def test_what_a_resumed_run_must_share(world, tmp_path):
     assert other._settings["teacher_sha256"] != first._settings["teacher_sha256"]
     moved = checkpoints_of(world, teacher, tmp_path, seed=1)
     assert moved._settings["views_sha256"] != first._settings["views_sha256"]
+
+
+def test_the_few_views_of_a_finished_run_are_of_all_classes(world, tmp_path, monkeypatch):
+    teacher = saved_teacher(tmp_path / "teacher.keras", seed=0)
+    config = world.config(teacher=teacher, teacher_cuts="conv", graft="0", workdir=str(tmp_path))
+    job = open_job(config, Stopwatch())
+    checkpoints = open_checkpoints(job, config, strategy=make_strategy("one_device"))
+    monkeypatch.setattr(type(checkpoints), "has_start", lambda _: True)
+    monkeypatch.setattr(type(checkpoints), "finished", lambda *_: object())
+    whole, few = job.transfer.heldout, what_training_needs(job, config, checkpoints).transfer
+    assert len(few.heldout) == 16 < len(whole)
+    np.testing.assert_array_equal(few.heldout[0], whole[0])
+    np.testing.assert_array_equal(few.heldout[-1], whole[-1])

@@ -97,6 +97,9 @@ def test_operators_carry_groups_on():
         lambda x: kl.Rescaling([1.0, 2.0, 3.0, 4.0], name="op")(conv(x, 4, name="conv")),
         lambda x: kl.Concatenate(axis=1, name="op")([conv(x, 4, name="conv")] * 2),
         lambda x: kl.Softmax(name="op")(conv(x, 4, name="conv")),
+        lambda x: kl.Conv2D(4, 3, activation=kl.PReLU(), name="op")(conv(x, 4, name="conv")),
+        lambda x: kl.Conv2D(4, 3, activation=kl.Softmax(), name="op")(conv(x, 4, name="conv")),
+        lambda x: Standardized(4, 3, name="op")(conv(x, 4, name="conv")),
         lambda x: conv(x, 4, name="conv") * np.arange(4.0, dtype="float32"),
     ],
 )
@@ -141,6 +144,40 @@ def test_locking_reaches_all_that_was_united():
     assert locked(groups, "a") == locked(groups, "b") == [True]
 
 
+@pytest.mark.parametrize(
+    "activation",
+    [
+        keras.activations.relu,
+        lambda x: keras.activations.relu(x, negative_slope=0.1),
+        keras.activations.elu,
+        keras.activations.selu,
+        keras.activations.leaky_relu,
+        keras.activations.softplus,
+        keras.activations.silu,
+        keras.activations.gelu,
+        keras.activations.sigmoid,
+        keras.activations.tanh,
+        keras.activations.relu6,
+    ],
+)
+def test_activations_called_as_functions_carry_groups_on(activation):
+    groups, graph = grouped(lambda x: activation(conv(x, 4, name="conv")))
+    assert groups.of(graph.output) == groups.of("conv")
+    assert locked(groups, "conv") == [False]
+
+
+def test_an_activation_may_be_a_layer():
+    def build(x):
+        return kl.Conv2D(4, 3, activation=kl.LeakyReLU(0.1), name="b")(conv(x, 4, name="a"))
+
+    groups, _ = grouped(build)
+    assert locked(groups, "a") == locked(groups, "b") == [False]
+
+
+class Standardized(kl.Conv2D):
+    """A convolution whose kernel is not what its weights say."""
+
+
 def test_kinds_of_layers():
     assert is_conv(kl.Conv2D(4, 3))
     assert is_conv(kl.Dense(4))
@@ -151,6 +188,7 @@ def test_kinds_of_layers():
         kl.SeparableConv2D(4, 3),
         kl.Conv2DTranspose(4, 3),
         kl.DepthwiseConv2D(3),
+        Standardized(4, 3),
     ):
         assert not is_conv(op)
     assert not is_depthwise(kl.DepthwiseConv2D(3, depth_multiplier=2))

@@ -80,3 +80,11 @@ def test_a_size_that_no_pool_makes():
         "(input to valid): pooling makes a whole fraction of a size; give the block "
         "another recipe, such as 0=width:0.5 or 0=keep in --graft"
     )
+
+
+@pytest.mark.parametrize("solve", [True, False])
+def test_a_map_that_grows(solve):
+    image = keras.Input((6, 6, 3))
+    x = conv(kl.UpSampling2D(name="up")(image), 4, name="conv")
+    with pytest.raises(KgraftError, match=r"drop cannot make \(None, 12, 12, 4\) of"):
+        dropped(trained(keras.Model(image, x)), (), 0, solve=solve)

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as kl
-from small_models import assert_close, conv, images, small_model, state
+from small_models import assert_close, conv, images, small_model, state, trained
 from student_cases import chain_of, student_of, teacher_activations
 
 from kgraft.errors import KgraftError
 from kgraft.grafting.span import run_student
 from kgraft.graph import concat, find_cuts, split_chain, trace_model
-from kgraft.students import Start, adapter_matrix, assign_recipes, make_student
+from kgraft.students import Start, adapter_matrix, assign_recipes, check_recipes, make_student
 
 both_starts = pytest.mark.parametrize("start", ["random", "teacher"])
 
@@ -262,3 +262,28 @@ def test_every_cut_can_begin_a_block(small_teacher):
     for cuts in (find_cuts(graph)[::2], find_cuts(graph)[1::2]):
         chain = split_chain(graph, cuts)
         check_widths(chain, student_of(chain))
+
+
+@both_starts
+@pytest.mark.parametrize("recipe", ["width:0.5", "inner:0.5", "drop"])
+def test_a_block_of_a_dropout_alone_gives_what_it_takes(start, recipe):
+    image = keras.Input((8, 8, 3))
+    x = kl.Flatten(name="flat")(conv(image, 4, name="conv", activation="relu"))
+    x = kl.Dropout(0.5, name="dropout")(x)
+    model = trained(keras.Model(image, kl.Dense(5, name="logits")(x)))
+    chain = split_chain(trace_model(model), ("conv", "flat", "dropout"))
+    student = student_of(chain, start=start, graft="2", recipe=recipe)
+    assert student[2].body.calls == ()
+    x = images(4, (8, 8, 3))
+    assert_close(run_student(student, x), np.asarray(model(x)))
+
+
+def test_recipes_are_checked_before_anything_is_made():
+    chain = chain_of(small_model("residual"))
+    check_recipes(chain, assign_recipes("1-2", "width:0.5", 4))
+    with pytest.raises(KgraftError, match="--student: depth:3"):
+        check_recipes(chain, assign_recipes("0", "depth:3", 4))
+    image = keras.Input((7, 7, 3))
+    odd = split_chain(trace_model(keras.Model(image, kl.Conv2D(4, 3)(image))), ())
+    with pytest.raises(KgraftError, match="drop cannot make"):
+        check_recipes(odd, assign_recipes("0", "drop", 1))

@@ -215,3 +215,23 @@ def test_values_of_the_teacher_are_let_go():
         values.release(fit)
     assert not values._found
     assert not values._uses
+
+
+@pytest.mark.parametrize(
+    ("activation", "bounds"),
+    [
+        (keras.activations.relu, (0.0, np.inf)),
+        (keras.ops.relu, (0.0, np.inf)),
+        (keras.ops.relu6, (0.0, 6.0)),
+        (lambda x: keras.activations.relu(x, max_value=3.0), (0.0, 3.0)),
+        (lambda x: keras.activations.relu(x, negative_slope=0.1), None),
+        (lambda x: keras.activations.relu(x, threshold=0.5), None),
+        (keras.ops.tanh, None),
+    ],
+)
+def test_between_which_values_a_layer_matters(activation, bounds):
+    image = keras.Input((6, 6, 3))
+    x = kl.MaxPooling2D()(activation(conv(image, 4, name="conv")))
+    graph = trace_model(keras.Model(image, x))
+    (fit,) = fits_of(graph, lambda value: [])
+    assert solve._bounds(graph, graph.call("conv"), fit) == bounds

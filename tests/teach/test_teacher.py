@@ -230,3 +230,17 @@ def test_output_below_a_file_is_refused(settings, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(KgraftError, match="--output: cannot write in"):
         run(settings, output=str(tmp_path / "file" / "teacher.keras"))
+
+
+def test_resuming_in_the_wrong_folder_keeps_the_output(settings, tmp_path):
+    run(settings, epochs=1)
+    before = pathlib.Path(settings["output"]).read_bytes()
+    other = str(tmp_path / "mistyped")
+    message = "--resume: there is nothing in .*mistyped to go on with, and --output .* exists"
+    with pytest.raises(KgraftError, match=message):
+        run(settings, epochs=1, workdir=other, resume=True)
+    assert pathlib.Path(settings["output"]).read_bytes() == before
+    new = str(tmp_path / "new.keras")
+    _, lines = run(settings, epochs=1, workdir=other, output=new, resume=True)
+    told = f"--resume: there is nothing in {other} to go on with; starting from the beginning"
+    assert told in lines

@@ -71,3 +71,10 @@ def test_a_bound_on_the_latency_is_refused_only_where_it_is_far_away(check):
     assert line.startswith("--max_latency=0.3: a student of this space that keeps to it was not f")
     with pytest.raises(KgraftError, match=r"--max_latency=0\.2: .*\(--graft=1=drop\) has 0\.5"):
         check(max_latency=0.2)
+
+
+def test_a_recipe_with_a_ratio_of_its_own_keeps_it(world):
+    vary = ("block1=width|inner:0.25", "block1_ratio=0.5..0.9:0.1")
+    values = smallest(Bench(world.config(vary=vary), world.teacher), lambda model: -macs(model))
+    # The largest is asked for: the inner layers alone at a quarter, and not the whole at a half.
+    assert (values["block1"], values["block1_ratio"]) == ("inner:0.25", None)

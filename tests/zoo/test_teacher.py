@@ -138,6 +138,21 @@ def test_a_model_of_mixed_precision_computes_in_float32(tmp_path, policy):
     np.testing.assert_allclose(loaded(pixels), mixed(pixels), atol=0.05)
 
 
+def test_a_model_of_mixed_precision_keeps_its_adapted_normalization():
+    policy = {"dtype": "mixed_float16"}
+    x = keras.Input((8, 8, 3))
+    adapted = layers.Normalization(mean=[10.0, 20.0, 30.0], variance=[4.0, 9.0, 16.0], **policy)
+    learned = layers.Normalization(**policy)
+    pixels = np.random.default_rng(0).normal(20, 5, (64, 8, 8, 3)).astype("float32")
+    learned.adapt(pixels)
+    y = layers.Conv2D(4, 3, **policy)(layers.Add(dtype="float32")([adapted(x), learned(x)]))
+    y = layers.Dense(2, dtype="float32")(layers.GlobalAveragePooling2D()(y))
+    mixed = keras.Model(x, y)
+    found = check_model(mixed, "mixed")
+    assert found is not mixed
+    np.testing.assert_allclose(found(pixels), mixed(pixels), atol=0.05)
+
+
 def test_a_layer_that_cannot_be_made_anew_in_float32():
     class Own(layers.Layer):
         def __init__(self, needed):
