@@ -31,6 +31,7 @@ from kgraft.pipeline.job import Job, fill_banks, open_job
 from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.transfer import without_pixels
 from kgraft.pipeline.workdir import check_workdir, start_workdir
+from kgraft.students import check_recipes
 from kgraft.zoo import load_teacher
 
 
@@ -119,6 +120,7 @@ class _Bench:
             self._teacher = dataclasses.replace(self._teacher, preprocess=loaded.preprocess)
         self.first = self.open(config.shots_list[0], 0)
         self._updates = sum(phase.steps for phase in self.first.phases)
+        check_recipes(self.first.chain, self.first.recipes)
         check_methods(config.methods, self.first.chain, self.first.recipes, updates=self._updates)
         self.examiner = Examiner(self.first)
         self.settings: dict[str, Any] = {

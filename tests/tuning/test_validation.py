@@ -100,7 +100,9 @@ def test_extra_images_are_found_under_another_split(world, tmp_path):
 def test_a_set_without_labels_is_refused_by_its_flag(world, tmp_path):
     np.savez(tmp_path / "plain.npz", images=np.zeros([3, *SHAPE], np.uint8))
     config = world.config(val_dataset=f"npz:{tmp_path / 'plain.npz'}", objective="accuracy")
-    with pytest.raises(KgraftError, match=r"--val_dataset=npz:.*plain\.npz has no labels"):
+    with pytest.raises(
+        KgraftError, match=r"--val_dataset=npz:.*plain\.npz, split validation, has no labels"
+    ):
         Bench(config, world.teacher)
 
 
