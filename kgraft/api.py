@@ -117,9 +117,9 @@ def run(
     with strategy.scope():
         job = open_job(config, watch, teacher_model)
         checkpoints = open_checkpoints(job, config, strategy=strategy)
+    check_recipes(job.chain, job.recipes)
     if chief:
         # Outside the scope: other workers make no such variables, and would wait for them.
-        check_recipes(job.chain, job.recipes)
         check_compression(job, config)
         start_workdir(workdir)
         checkpoints.claim()

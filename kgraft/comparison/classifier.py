@@ -1,7 +1,7 @@
 """Where a network's features end and its classifier begins."""
 
 from kgraft.graph import Graph
-from kgraft.students.channels import is_conv
+from kgraft.students.channels import mixes_channels
 
 
 def feature_values(graph: Graph) -> frozenset[str]:
@@ -18,6 +18,6 @@ def feature_values(graph: Graph) -> frozenset[str]:
     """
     found: set[str] = set()
     for call in reversed(graph.calls):
-        if is_conv(call.op) or not found.isdisjoint(call.outputs):
+        if mixes_channels(call.op) or not found.isdisjoint(call.outputs):
             found.update(call.inputs)
     return frozenset(found)

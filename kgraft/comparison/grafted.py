@@ -98,16 +98,14 @@ def shared_out(plan: PaperPlan, updates: int, blocks: int) -> PaperPlan:
         blocks: how many blocks are replaced, at least one.
 
     Returns:
-        The plan with updates of the same proportions, rounded down.
+        The plan with updates of the same proportions; what rounding leaves goes to the first phase.
     """
     later = blocks - 1
     whole = plan.updates_first + later * (plan.updates_next + plan.updates_two)
-    return dataclasses.replace(
-        plan,
-        updates_first=updates * plan.updates_first // whole,
-        updates_next=updates * plan.updates_next // whole,
-        updates_two=updates * plan.updates_two // whole,
-    )
+    following = updates * plan.updates_next // whole
+    two = updates * plan.updates_two // whole
+    first = updates - later * (following + two)
+    return dataclasses.replace(plan, updates_first=first, updates_next=following, updates_two=two)
 
 
 def paper_config(config: RunConfig, scale: float) -> RunConfig:

@@ -16,6 +16,7 @@ from kgraft.graph import (
     Graph,
     clone_graph,
     synchronize_statistics,
+    thawed,
     without_training_layers,
 )
 from kgraft.students import Recipe, StudentBlock, make_adapter, set_adapter_matrix
@@ -129,7 +130,7 @@ def _anew(block: StudentBlock) -> StudentBlock:
 
 def _full(block: Block, recipe: Recipe) -> Graph:
     """The block before any channel goes, without the units that go."""
-    full = clone_graph(without_training_layers(block.graph), trainable=True)
+    full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
     synchronize_statistics(full)
     return without_units(full, _groups(block, recipe)) if recipe.kind == "depth" else full
 

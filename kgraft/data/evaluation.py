@@ -40,7 +40,7 @@ def eval_batches(
         KgraftError: the source has no labels; a class is not among `label_names`; while iterating:
             an image does not fit.
     """
-    if source.class_count is None:
+    if not source.has_labels or source.class_count is None:
         raise _unlabelled(source)
     logits = _logit_of_label(source, label_names)
     return _batched(_fitted(source, size, resize, on_corrupt), logits, batch)

@@ -16,8 +16,6 @@ from kgraft.errors import KgraftError
 
 _LABEL_BATCH = 4096
 _ENCODED_BATCH = 64
-# What TFDS writes for the class of an example that has none, as in ImageNet's test split.
-_UNLABELLED = -1
 _JOIN = 5000
 
 Span = tuple[str, int, int]  # name of a split, first image, one past the last
@@ -92,7 +90,7 @@ class TfdsSource(Source):
         name, start, _ = next(span for span in self._spans if span[2] > span[1])
         decoders = tfds.decode.PartialDecoding({self._label_key})
         data = self._dataset([(name, start, start + 1)], decoders)
-        return next(data.as_numpy_iterator())[self._label_key] != _UNLABELLED
+        return next(data.as_numpy_iterator())[self._label_key] >= 0
 
     @functools.cached_property
     def labels(self) -> np.ndarray | None:
@@ -103,7 +101,8 @@ class TfdsSource(Source):
         data = self._dataset(self._spans, decoders).batch(_LABEL_BATCH)
         batches = [np.asarray(batch[self._label_key]) for batch in data.as_numpy_iterator()]
         labels = np.concatenate(batches).astype(np.int64)
-        return None if labels.min() <= _UNLABELLED else labels
+        # TFDS writes -1 for the class of an unlabelled example, as in ImageNet's test split.
+        return None if labels.min() < 0 else labels
 
     def attempts(self, positions: Sequence[int] | None = None) -> Iterator[Attempt]:
         """Yields each image, or the reason it cannot be decoded, with its label."""

@@ -8,7 +8,7 @@ from keras import layers as kl
 
 from kgraft.graph import Call, Graph
 from kgraft.students.blueprint import linear
-from kgraft.students.channels import is_conv
+from kgraft.students.channels import is_plain_conv
 
 # Layers that commute with a bias-free 1x1 map: linear, and alike for every channel.
 _COMMUTING = (
@@ -135,7 +135,7 @@ def _readers(folding: Folding, value: str) -> tuple[list[Call], list[Call]]:
     readers: list[Call] = []
     passed: list[Call] = []
     for call in graph.consumers(value):
-        if is_conv(call.op):
+        if is_plain_conv(call.op):
             if folding.uses(call.op) > 1:
                 raise CannotFoldError(f"{call.name} reads it and is a shared layer")
             readers.append(call)
@@ -190,7 +190,7 @@ def _writer(folding: Folding, value: str) -> Call:
     call = graph.producer(value)
     if call is None or len(graph.consumers(value)) > 1:
         raise CannotFoldError(f"{value} is needed without it too")
-    if not is_conv(call.op):
+    if not is_plain_conv(call.op):
         raise CannotFoldError(
             f"{call.name} ({type(call.op).__name__}) makes its input and is not linear"
         )

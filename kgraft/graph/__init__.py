@@ -9,6 +9,7 @@ from kgraft.graph.build import (
     copy_weights,
     rebuild,
     set_weights,
+    thawed,
 )
 from kgraft.graph.chain import Block, Chain, split_chain
 from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts, read_cuts
@@ -53,6 +54,7 @@ __all__ = [
     "set_weights",
     "split_chain",
     "synchronize_statistics",
+    "thawed",
     "total_macs",
     "trace_model",
     "without_training_layers",

@@ -157,8 +157,7 @@ def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
 
     Args:
         graph: the original; it does not change.
-        trainable: whether the copy's layers train, those too that the model's author called with
-            a baked-in `training=False`.
+        trainable: whether the copy's layers train.
 
     Returns:
         The copy. Its layers are named after their calls, which tells apart the layers of nested
@@ -166,11 +165,18 @@ def clone_graph(graph: Graph, *, trainable: bool) -> Graph:
     """
     clone = rebuild(graph, lambda call: clone_call(call, trainable=trainable), blank=True)
     copy_weights(graph, clone)
-    return _thawed(clone) if trainable else clone
+    return clone
 
 
-def _thawed(graph: Graph) -> Graph:
-    """Takes out what froze a layer of the teacher's: a student's BatchNorm learns by batches."""
+def thawed(graph: Graph) -> Graph:
+    """Takes out what froze calls: with a baked-in `training=False` no BatchNorm sees a batch.
+
+    Args:
+        graph: a graph whose weights are to be learned anew; it does not change.
+
+    Returns:
+        A graph of the same layers.
+    """
     calls = []
     for call in graph.calls:
         kwargs = {name: value for name, value in call.kwargs.items() if name != "training"}

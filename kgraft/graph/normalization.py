@@ -135,9 +135,11 @@ def _foldable_pairs(
 
 
 def _why_not(graph: Graph, norm: Call, before: Call | None, uses: dict[int, int]) -> str:
-    # A layer derived from these may do anything with its kernel.
-    if before is None or type(before.op) not in _FOLDABLE:
+    if before is None or not isinstance(before.op, _FOLDABLE):
         return f"it follows {before.name if before else 'the input'}, which is no convolution"
+    if type(before.op) not in _FOLDABLE:
+        kind = type(before.op).__name__
+        return f"{before.name} is a {kind}, which may do anything with its kernel"
     if uses[id(before.op)] > 1 or uses[id(norm.op)] > 1:
         return "its layer is shared"
     if getattr(before.op, "lora_enabled", False):

@@ -167,16 +167,24 @@ def channel_groups(graph: Graph) -> ChannelGroups:
     return groups
 
 
-def is_conv(op: Any) -> bool:
-    """Returns whether the op mixes all channels of its input into new ones, place by place.
-
-    A layer derived from these may do anything with its kernel, and is not known.
-    """
-    if _has_weights_in_activation(op):
-        return False
-    if type(op) is kl.Conv2D:
+def mixes_channels(op: Any) -> bool:
+    """Returns whether the op mixes all channels of its input into new ones, place by place."""
+    if isinstance(op, kl.Conv2D):
         return op.groups == 1 and op.data_format == "channels_last"
-    return type(op) is kl.Dense
+    return isinstance(op, kl.Dense)
+
+
+def is_plain_conv(op: Any) -> bool:
+    """Returns whether the op mixes channels by its kernel as it is.
+
+    A layer derived from a convolution or dense layer may do anything with its kernel.
+    """
+    return type(op) in (kl.Conv2D, kl.Dense) and mixes_channels(op)
+
+
+def is_conv(op: Any) -> bool:
+    """Returns whether the op mixes channels by nothing but a kernel and a bias."""
+    return is_plain_conv(op) and not _has_weights_in_activation(op)
 
 
 def is_depthwise(op: Any) -> bool:
@@ -219,7 +227,7 @@ def _rule(call: Call) -> _Rule:
 def _has_channelwise_activation(op: Any) -> bool:
     activation = getattr(op, "activation", None)
     if isinstance(activation, kl.Layer):
-        return isinstance(activation, _CHANNELWISE)
+        return isinstance(activation, _CHANNELWISE) and _has_channelwise_activation(activation)
     return getattr(activation, "__name__", "linear") in _CHANNELWISE_ACTIVATIONS
 
 

@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from kgraft.graph import Block, clone_graph, synchronize_statistics, without_training_layers
+from kgraft.graph import (
+    Block,
+    clone_graph,
+    synchronize_statistics,
+    thawed,
+    without_training_layers,
+)
 from kgraft.students.block import StudentBlock
 from kgraft.students.blueprint import Blueprint, Parts, fits_of, split_activations, whole
 from kgraft.students.channels import channel_groups
@@ -27,7 +33,7 @@ def random_depth_block(block: Block, units: int) -> StudentBlock:
         KgraftError: the block has no more repeated units than that.
     """
     groups = groups_of(block, units)
-    full = clone_graph(without_training_layers(block.graph), trainable=True)
+    full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
     synchronize_statistics(full)
     short = without_units(split_activations(full), groups)
     body = thin_graph(short, channel_groups(short), {}, copy=False)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kgraft.graph import Graph, run_calls
-from kgraft.students.channels import ChannelGroups, is_conv
+from kgraft.students.channels import ChannelGroups, mixes_channels
 
 
 def channel_scores(graph: Graph, groups: ChannelGroups, entry: np.ndarray) -> dict[int, np.ndarray]:
@@ -22,7 +22,7 @@ def channel_scores(graph: Graph, groups: ChannelGroups, entry: np.ndarray) -> di
     """
     scores: dict[int, np.ndarray] = {}
     for call, values in run_calls(graph, entry):
-        if not is_conv(call.op):
+        if not mixes_channels(call.op):
             continue
         x = values[call.input]
         energy = np.square(x, dtype="float64").mean(axis=tuple(range(x.ndim - 1)))

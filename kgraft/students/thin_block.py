@@ -12,6 +12,7 @@ from kgraft.graph import (
     Graph,
     clone_graph,
     synchronize_statistics,
+    thawed,
     without_training_layers,
 )
 from kgraft.students.block import StudentBlock, make_adapter, set_adapter_matrix
@@ -81,7 +82,7 @@ def random_thin_block(
     Returns:
         The block; its BatchNorms train on batch statistics, synchronised over replicas.
     """
-    full = clone_graph(without_training_layers(block.graph), trainable=True)
+    full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
     synchronize_statistics(full)
     groups = channel_groups(full)
     if inner:

@@ -60,15 +60,15 @@ def test_a_budget_is_shared_out_as_the_paper_does():
     plan = shared_out(PAPER_CIFAR10, 1450, 4)
     assert (plan.updates_first, plan.updates_next, plan.updates_two) == (250, 150, 250)
     assert plan.rate_first == PAPER_CIFAR10.rate_first
-    plan = shared_out(PAPER_CIFAR10, 7, 1)
-    assert plan.updates_first == 7
+    assert shared_out(PAPER_CIFAR10, 7, 1).updates_first == 7
+    assert shared_out(PAPER_CIFAR10, 2, 3).updates_first == 2
 
 
 def test_other_numbers_of_classes_have_the_common_budget(setting):
     made = paper(setting)
-    # Three blocks, two updates for each of the five phases: ten, as 200, 120, 120, 200, 200 are.
+    # Three blocks, two updates for each of the five phases.
     assert setting.updates == 10
-    assert made.updates == 2 + 1 + 1 + 2 + 2
+    assert made.updates == 4 + 1 + 1 + 2 + 2
     assert made.settings["batch"] == setting.config.train.batch == 8
     assert made.settings["rate_first"] == PAPER_CIFAR10.rate_first
     assert "the paper states no settings for this number of classes" in made.notes[1]

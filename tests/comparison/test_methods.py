@@ -56,8 +56,8 @@ def test_methods_do_the_updates_they_say(outcomes, setting):
     updates = {name: outcome.updates for name, outcome in outcomes[0].items()}
     # Two blocks, two updates for each of the three phases.
     assert setting.updates == 6
-    # The paper states none for five classes: the budget in its proportions, rounded down.
-    expected = {"budget": 6, "none": 0, "own": 2 + 1 + 2}
+    # The paper states none for five classes, and so has the budget.
+    expected = {"budget": 6, "none": 0, "own": 3 + 1 + 2}
     assert updates == {name: expected[method(name).takes] for name in METHODS}
 
 

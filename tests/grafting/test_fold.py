@@ -296,3 +296,16 @@ def test_an_activation_that_is_a_layer_is_one():
     folding = folding_of(build)
     with pytest.raises(CannotFoldError, match="writer has an activation at its end"):
         fold_backward(folding, folding.graph.call("adapter"))
+
+
+def test_a_reader_may_have_weights_in_its_activation_but_no_kernel_of_its_own_making():
+    class Standardized(kl.Conv2D):
+        pass
+
+    def build(x):
+        return kl.Conv2D(5, 3, activation=kl.PReLU(), name="reader")(adapter(5)(x))
+
+    assert fold_with(fold_forward, folding_of(build)) == ("reader",)
+    folding = folding_of(lambda x: Standardized(5, 3, name="reader")(adapter(5)(x)))
+    with pytest.raises(CannotFoldError, match=r"reader \(Standardized\) reads it"):
+        fold_forward(folding, folding.graph.call("adapter"))

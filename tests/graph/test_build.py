@@ -6,7 +6,15 @@ import pytest
 from keras import layers as kl
 from small_models import SHAPE, assert_close, images, small_model, state
 
-from kgraft.graph import as_model, clone_graph, clone_op, copy_weights, rebuild, trace_model
+from kgraft.graph import (
+    as_model,
+    clone_graph,
+    clone_op,
+    copy_weights,
+    rebuild,
+    thawed,
+    trace_model,
+)
 
 
 def test_clone_has_its_own_weights(small_teacher):
@@ -31,13 +39,14 @@ def test_clone_trains_or_not():
     assert len(graph.trainable_variables) == 11
 
 
-def test_a_clone_that_trains_has_nothing_frozen_by_a_call():
+def test_what_a_call_froze_learns_from_batches_once_it_is_thawed():
     image = keras.Input((6, 6, 3))
     model = keras.Model(image, keras.layers.BatchNormalization()(image, training=False))
     x = images(4, (6, 6, 3)) * 5 + 2
-    kept = clone_graph(trace_model(model), trainable=False)
+    kept = clone_graph(trace_model(model), trainable=True)
     np.testing.assert_allclose(kept(x, training=True), kept(x), atol=1e-6)
-    free = clone_graph(trace_model(model), trainable=True)
+    free = thawed(clone_graph(trace_model(model), trainable=True))
+    np.testing.assert_array_equal(free(x), kept(x))
     np.testing.assert_allclose(np.mean(free(x, training=True), (0, 1, 2)), 0, atol=1e-4)
     assert np.any(free.layers[0].moving_mean)
 

@@ -46,7 +46,7 @@ def test_nothing_to_resume_is_told(tmp_path, capsys):
     assert "rnu to go on with; starting from the beginning" in capsys.readouterr().err
     (tmp_path / "report.json").write_text("{}")
     check_workdir(tmp_path, resume=True)
-    # Who shares a folder resumes what is there or begins, and was not told to do either.
+    # Runs that share a folder go on with what is there, or begin.
     check_workdir(tmp_path / "rnu", resume=True, shared=True)
     assert capsys.readouterr().err == ""
 

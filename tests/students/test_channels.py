@@ -99,6 +99,9 @@ def test_operators_carry_groups_on():
         lambda x: kl.Softmax(name="op")(conv(x, 4, name="conv")),
         lambda x: kl.Conv2D(4, 3, activation=kl.PReLU(), name="op")(conv(x, 4, name="conv")),
         lambda x: kl.Conv2D(4, 3, activation=kl.Softmax(), name="op")(conv(x, 4, name="conv")),
+        lambda x: kl.Dense(4, activation=kl.Activation("softmax"), name="op")(
+            conv(x, 4, name="conv")
+        ),
         lambda x: Standardized(4, 3, name="op")(conv(x, 4, name="conv")),
         lambda x: conv(x, 4, name="conv") * np.arange(4.0, dtype="float32"),
     ],

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 from keras import layers as kl
-from small_models import conv, images
+from small_models import conv, images, trained
 
 from kgraft.graph import trace_model
 from kgraft.students.channels import channel_groups
@@ -71,3 +71,14 @@ def test_groups_that_nobody_reads_have_no_score():
     groups = channel_groups(graph)
     scores = channel_scores(graph, groups, images(2, (4, 4, 3)))
     assert set(scores) == set(groups.of("input"))
+
+
+def test_a_reader_of_any_kind_scores_its_channels():
+    class Standardized(kl.Conv2D):
+        pass
+
+    for build in (Standardized, lambda *a: kl.Conv2D(*a, activation=kl.PReLU())):
+        image = keras.Input((6, 6, 3))
+        graph = trace_model(trained(keras.Model(image, build(4, 3)(image))))
+        groups = channel_groups(graph)
+        assert set(channel_scores(graph, groups, images(4, (6, 6, 3)))) == {*groups.of(graph.input)}

@@ -287,3 +287,22 @@ def test_recipes_are_checked_before_anything_is_made():
     odd = split_chain(trace_model(keras.Model(image, kl.Conv2D(4, 3)(image))), ())
     with pytest.raises(KgraftError, match="drop cannot make"):
         check_recipes(odd, assign_recipes("0", "drop", 1))
+
+
+def test_fresh_weights_learn_by_batches_where_the_author_froze_the_teachers():
+    image = keras.Input((12, 12, 3))
+    frozen = keras.Model(image, small_model("residual")(image, training=False))
+    chain = chain_of(frozen)
+    assert any("training" in call.kwargs for call in chain.graph.calls)
+    for made in student_of(chain):
+        assert all("training" not in call.kwargs for call in made.body.calls)
+    kept = student_of(chain, graft="1")[2]
+    assert any("training" in call.kwargs for call in kept.body.calls)
+
+
+def test_a_students_own_frozen_layers_stay_frozen():
+    image = keras.Input((12, 12, 3))
+    frozen = keras.Model(image, small_model("residual")(image, training=False))
+    chain = chain_of(frozen)
+    student = student_of(chain, graft="1", recipe="own.keras", own=chain)
+    assert any("training" in call.kwargs for call in student[1].body.calls)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kgraft.data import open_source
+from kgraft.data.npz_source import NpzSource
 from kgraft.errors import KgraftError
 from kgraft.teach import TeachConfig, loop, teach
 from kgraft.zoo import build, load_teacher
@@ -200,6 +201,14 @@ def test_unlabelled_test_set_is_refused_before_training(settings, tmp_path):
     np.savez(tmp_path / "b.npz", images=np.zeros((4, 8, 8, 1), np.uint8))
     with pytest.raises(KgraftError, match="has no labels to measure accuracy with"):
         run(settings, eval_dataset=f"npz:{tmp_path / 'b.npz'}")
+    assert nothing_written(settings)
+
+
+def test_a_test_set_that_says_it_has_labels_and_has_none(settings, tmp_path, monkeypatch):
+    """As ImageNet's test split: TFDS describes a label, and every one is -1."""
+    monkeypatch.setattr(NpzSource, "has_labels", False)
+    with pytest.raises(KgraftError, match="has no labels to measure accuracy with"):
+        run(settings)
     assert nothing_written(settings)
 
 
