@@ -27,7 +27,12 @@ from kgraft.pipeline.training import (
     what_training_needs,
 )
 from kgraft.pipeline.transfer import without_pixels
-from kgraft.pipeline.workdir import TRANSFER, check_workdir, start_workdir
+from kgraft.pipeline.workdir import (
+    TRANSFER,
+    check_workdir,
+    start_workdir,
+    tell_of_nothing_to_resume,
+)
 from kgraft.report import RunReport, format_table, write_report
 from kgraft.students import check_recipes
 
@@ -114,6 +119,8 @@ def run(
     chief = is_chief(strategy)
     if chief:
         check_workdir(workdir, resume=resume, shared=with_others)
+        if config.resume:
+            tell_of_nothing_to_resume(workdir)
     with strategy.scope():
         job = open_job(config, watch, teacher_model)
         checkpoints = open_checkpoints(job, config, strategy=strategy)

@@ -115,13 +115,15 @@ def same_folder(one: str, other: str) -> bool:
     return first == second or first in second.parents or second in first.parents
 
 
-def same_set(one: str, other: str) -> bool:
+def same_set(one: str | None, other: str | None) -> bool:
     """Returns whether two specs are one data set, a file of arrays by whatever path.
 
     Args:
-        one: `npz:FILE`, or another spec.
+        one: `npz:FILE`, another spec, or None for no set.
         other: as `one`.
     """
+    if one is None or other is None:
+        return False
     arrays = one.startswith("npz:") and other.startswith("npz:")
     return one == other or (arrays and _path(one) == _path(other))
 

@@ -7,6 +7,14 @@ import pytest
 from kgraft.interrupts import interrupts_held
 
 
+@pytest.fixture(autouse=True)
+def pythons_own_handler():
+    """What a shell starts in the background ignores Ctrl-C, these tests with it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class PressesCtrlC:
     """Is collected with a Ctrl-C, as a graph is during which a user presses it."""
 

@@ -30,7 +30,7 @@ from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import Job, fill_banks, open_job
 from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.transfer import without_pixels
-from kgraft.pipeline.workdir import check_workdir, start_workdir
+from kgraft.pipeline.workdir import check_workdir, start_workdir, tell_of_nothing_to_resume
 from kgraft.students import check_recipes
 from kgraft.zoo import load_teacher
 
@@ -86,6 +86,8 @@ def compare(
     config = given_config(config, flags, CompareConfig.from_flags, teacher_model=teacher_model)
     workdir = pathlib.Path(config.run.workdir)
     check_workdir(workdir, resume=config.run.resume)
+    if config.run.resume:
+        tell_of_nothing_to_resume(workdir)
     bench = _Bench(config, teacher_model)
     store = CellStore(workdir)
     store.check_settings(bench.settings)

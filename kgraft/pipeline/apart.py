@@ -27,7 +27,7 @@ def check_drawn_apart(config: DataConfig, transfer: Transfer, test: TestSet | No
     if test is None:
         return
     for kind, drawn, dataset in _drawn(config, transfer):
-        if not same_set(dataset, config.eval_dataset or "") or not test.source.ids_span_splits:
+        if not same_set(dataset, config.eval_dataset) or not test.source.ids_span_splits:
             continue
         both = len(set(drawn.ids) & set(test.source.ids))
         if both:

@@ -83,6 +83,7 @@ def open_job(config: RunConfig, watch: Stopwatch, model: keras.Model | None = No
     check_xla(config.train.xla)
     with watch.part("teacher", f"opening the teacher {config.teacher.source}"):
         teacher = open_teacher(config.teacher, model)
+        # Refuses a preprocessing that is for other images than the teacher's.
         preprocess(np.zeros(teacher.chain.graph.input_shape[1:], np.uint8), teacher.preprocess)
         # Fresh weights, here and later, come from Keras's global generators.
         keras.utils.set_random_seed(config.data.seed)

@@ -60,7 +60,6 @@ def train_side_by_side(
             config,
             phases=",".join(names),
             side_by_side="off",
-            resume=True,
             # What all would time at once says nothing; this run holds them up afterwards.
             export=dataclasses.replace(config.export, target_bytes=None, target_latency_ms=None),
         )

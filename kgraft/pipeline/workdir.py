@@ -40,10 +40,14 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
             f"--workdir must be new or empty; {path} has files: give another folder, or, "
             "if a run was stopped there, --resume to go on with it"
         )
-    if resume and not shared and not (path.exists() and any(path.iterdir())):
-        tell(f"--resume: there is nothing in {path} to go on with; starting from the beginning")
     _check_writable(path)
     check_folder(path / EXPORTS)
+
+
+def tell_of_nothing_to_resume(path: pathlib.Path) -> None:
+    """Tells a user who asked to resume that a work folder has nothing, such as one mistyped."""
+    if not (path.exists() and any(path.iterdir())):
+        tell(f"--resume: there is nothing in {path} to go on with; starting from the beginning")
 
 
 def _check_writable(path: pathlib.Path) -> None:

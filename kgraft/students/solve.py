@@ -125,15 +125,13 @@ def _bounds(body: Graph, call: Call, fit: Fit) -> tuple[float, float] | None:
     if len(readers) != 1 or fit.value == body.output:
         return None
     op = readers[0].op
-    if isinstance(op, kl.ReLU) and not op.threshold and not op.negative_slope:
-        return 0.0, math.inf if op.max_value is None else float(op.max_value)
     if isinstance(op, kl.Activation):
         return _activation_bounds(op.activation)
-    return None if isinstance(op, kl.Layer) else _operation_bounds(op)
+    return None if isinstance(op, kl.Layer) and not isinstance(op, kl.ReLU) else _relu_bounds(op)
 
 
-def _operation_bounds(op: Any) -> tuple[float, float] | None:
-    """Of `keras.ops.relu`, or of `keras.activations.relu`, which may have limits of its own."""
+def _relu_bounds(op: Any) -> tuple[float, float] | None:
+    """Of a ReLU as a layer, or as an operation that may have the layer's settings."""
     if getattr(op, "threshold", 0.0) or getattr(op, "negative_slope", 0.0):
         return None
     limit = getattr(op, "max_value", None)

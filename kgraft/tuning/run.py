@@ -17,7 +17,7 @@ from kgraft.grafting.locks import file_lock
 from kgraft.interrupts import interrupts_held
 from kgraft.pipeline.given import given_config
 from kgraft.pipeline.stopwatch import tell
-from kgraft.pipeline.workdir import check_workdir, start_workdir
+from kgraft.pipeline.workdir import check_workdir, start_workdir, tell_of_nothing_to_resume
 from kgraft.tuning.bench import Bench, opened
 from kgraft.tuning.budget import check_budget
 from kgraft.tuning.config import TuneConfig
@@ -84,7 +84,9 @@ def tune(
     config = given_config(config, flags, TuneConfig.from_flags, teacher_model=teacher_model)
     role = find_role(os.environ)
     workdir = pathlib.Path(config.run.workdir)
-    check_workdir(workdir, resume=config.run.resume or role.shared, shared=role.shared)
+    check_workdir(workdir, resume=config.run.resume or role.shared)
+    if config.run.resume:
+        tell_of_nothing_to_resume(workdir)
     store = TrialStore(workdir)
     with opened(config, teacher_model) as bench:
         settings = _settings(bench)

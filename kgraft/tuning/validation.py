@@ -72,7 +72,7 @@ def _check_apart(source: Source, validation: DataConfig, run: DataConfig, job: J
         ("extra", run.extra_dataset, run.extra_split, "--extra_split"),
     )
     for kind, dataset, split, flag in drawn_from:
-        if dataset is None or not same_set(dataset, validation.eval_dataset or ""):
+        if dataset is None or not same_set(dataset, validation.eval_dataset):
             continue
         drawn = open_source(
             dataset,
@@ -83,8 +83,7 @@ def _check_apart(source: Source, validation: DataConfig, run: DataConfig, job: J
         )
         what = f"what the {kind} images are drawn from ({flag}={split})"
         _check_ids(source, drawn, validation, what)
-    tested = run.eval_dataset or ""
-    if job.test is not None and same_set(tested, validation.eval_dataset or ""):
+    if job.test is not None and same_set(run.eval_dataset, validation.eval_dataset):
         what = (
             f"the test set (--eval_split={run.eval_split}), which must have no part in the choice"
         )

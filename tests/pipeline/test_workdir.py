@@ -4,7 +4,12 @@ import keras
 import pytest
 
 from kgraft.errors import KgraftError
-from kgraft.pipeline.workdir import check_workdir, save_model, start_workdir
+from kgraft.pipeline.workdir import (
+    check_workdir,
+    save_model,
+    start_workdir,
+    tell_of_nothing_to_resume,
+)
 
 
 def test_checking_makes_nothing(tmp_path):
@@ -42,12 +47,10 @@ def test_files_in_it_are_let_be_to_resume(tmp_path):
 
 
 def test_nothing_to_resume_is_told(tmp_path, capsys):
-    check_workdir(tmp_path / "rnu", resume=True)
+    tell_of_nothing_to_resume(tmp_path / "rnu")
     assert "rnu to go on with; starting from the beginning" in capsys.readouterr().err
     (tmp_path / "report.json").write_text("{}")
-    check_workdir(tmp_path, resume=True)
-    # Runs that share a folder go on with what is there, or begin.
-    check_workdir(tmp_path / "rnu", resume=True, shared=True)
+    tell_of_nothing_to_resume(tmp_path)
     assert capsys.readouterr().err == ""
 
 

@@ -226,6 +226,10 @@ def test_values_of_the_teacher_are_let_go():
         (lambda x: keras.activations.relu(x, max_value=3.0), (0.0, 3.0)),
         (lambda x: keras.activations.relu(x, negative_slope=0.1), None),
         (lambda x: keras.activations.relu(x, threshold=0.5), None),
+        (kl.ReLU(), (0.0, np.inf)),
+        (kl.ReLU(6.0), (0.0, 6.0)),
+        (kl.ReLU(negative_slope=0.1), None),
+        (kl.LeakyReLU(), None),
         (keras.ops.tanh, None),
     ],
 )
