@@ -34,7 +34,22 @@ SLOW_APPLICATIONS = ("EfficientNetB0", "ResNet50")
 
 
 def pytest_collection_finish():
-    """Keeps TensorFlow's own objects out of every garbage collection, which walk them for long."""
+    _keep_out_of_collections()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Behind each file, too: what it imported and what the process keeps has become more."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        _keep_out_of_collections()
+
+
+def _keep_out_of_collections():
+    """Spares garbage collections TensorFlow's own objects, which they walk for a second or more.
+
+    There are many: each conversion to TFLite makes one, and each phase that is over.
+    """
     gc.collect()
     gc.freeze()
 
