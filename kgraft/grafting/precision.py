@@ -12,7 +12,7 @@ from keras import layers as kl
 from kgraft.errors import KgraftError
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.span import Student, run_teacher
-from kgraft.graph import Chain, Graph, frozen_chain
+from kgraft.graph import Chain, Graph, closing_calls, frozen_chain
 
 # How much agreement with itself a teacher in bfloat16 may lose and still be taken by `auto`.
 _AGREEMENT_LOSS = 0.003
@@ -170,5 +170,5 @@ def _span_layers(student: Student) -> list[kl.Layer]:
 
 
 def _makes_logits(part: Graph, layer: kl.Layer) -> bool:
-    last = part.producer(part.output)
-    return last is not None and last.op is layer and len(part.output_shape) == 2
+    made = closing_calls(part) if len(part.output_shape) == 2 else ()
+    return any(call.op is layer for call in made)

@@ -14,11 +14,13 @@ from kgraft.graph.build import (
 from kgraft.graph.chain import Block, Chain, split_chain
 from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts, read_cuts
 from kgraft.graph.frozen import frozen_chain, frozen_graph
+from kgraft.graph.hashes import graph_sha256, weights_sha256
 from kgraft.graph.ir import Call, Graph, Ref, concat, prune
-from kgraft.graph.logits import logits_graph
+from kgraft.graph.logits import closing_calls, logits_graph
 from kgraft.graph.macs import count_macs, total_macs
 from kgraft.graph.normalization import (
     fold_batch_norm,
+    remember_few_batches,
     synchronize_statistics,
     without_training_layers,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "clone_call",
     "clone_graph",
     "clone_op",
+    "closing_calls",
     "concat",
     "copy_weights",
     "count_macs",
@@ -46,10 +49,12 @@ __all__ = [
     "fold_batch_norm",
     "frozen_chain",
     "frozen_graph",
+    "graph_sha256",
     "logits_graph",
     "prune",
     "read_cuts",
     "rebuild",
+    "remember_few_batches",
     "run_calls",
     "set_weights",
     "split_chain",
@@ -57,5 +62,6 @@ __all__ = [
     "thawed",
     "total_macs",
     "trace_model",
+    "weights_sha256",
     "without_training_layers",
 ]

@@ -19,11 +19,15 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
         **overrides: entries of the configuration to set otherwise.
 
     Returns:
-        A new operation; a layer is not built yet. What has no weights and cannot be made from its
-        configuration (a `Lambda` with safe mode on) is returned as it is.
+        A new operation, without constraints; a layer is not built yet. What has no weights and
+        cannot be made from its configuration (a `Lambda` with safe mode on) is returned as it is.
     """
     try:
-        config = {**op.get_config(), **overrides}
+        config = op.get_config()
+        # What weights had to keep to in the training of the original, they need not when they are
+        # folded, solved and trained to something else.
+        free = {entry: None for entry in config if entry.endswith("_constraint")}
+        config = {**config, **free, **overrides}
         if name is not None and "name" in config:
             config["name"] = name
         return type(op).from_config(config)

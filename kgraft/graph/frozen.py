@@ -11,6 +11,7 @@ from keras import layers as kl
 from kgraft.graph.build import clone_graph, clone_op, copy_weights, rebuild
 from kgraft.graph.chain import Block, Chain
 from kgraft.graph.ir import Call, Graph
+from kgraft.graph.logits import closing_calls
 from kgraft.graph.normalization import fold_batch_norm, without_training_layers
 
 # A convolution's matrix is held twice, once transposed for the gradient.
@@ -102,14 +103,15 @@ def _with_whole_maps(graph: Graph) -> Graph:
 def _in_dtype(graph: Graph, dtype: str) -> Graph:
     """Copies a graph that owns its layers to compute in another precision.
 
-    BatchNorms keep float32 weights. A layer whose output is the logits keeps float32 altogether:
-    rounded logits change decisions.
+    BatchNorms keep float32 weights. What makes the logits keeps float32 altogether: rounded
+    logits change decisions.
 
     """
-    final = graph.producer(graph.output) if len(graph.output_shape) == 2 else None
+    closing = closing_calls(graph) if len(graph.output_shape) == 2 else ()
+    exact = {id(call.op) for call in closing}
 
     def new_op(call: Call) -> Any:
-        if not isinstance(call.op, kl.Layer) or (final is not None and call.op is final.op):
+        if not isinstance(call.op, kl.Layer) or id(call.op) in exact:
             return call.op
         mixed = isinstance(call.op, kl.BatchNormalization)
         op = clone_op(call.op, dtype=f"mixed_{dtype}" if mixed else dtype)

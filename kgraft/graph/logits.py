@@ -1,6 +1,5 @@
 """Logits of a teacher that puts out probabilities."""
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -9,10 +8,13 @@ from keras import layers as kl
 
 from kgraft.errors import KgraftError
 from kgraft.graph.build import clone_op
-from kgraft.graph.ir import Call, Graph, prune
+from kgraft.graph.ir import Call, Graph, concat, prune
+from kgraft.graph.trace import trace_model
 
 # Layers that only rearrange, so that a softmax may stand in front of them.
 _REARRANGING = (kl.Reshape, kl.Flatten, kl.Identity, kl.Dropout)
+# What a probability counts as at least, so that it has a logarithm.
+_LEAST = 1e-7
 
 
 def logits_graph(graph: Graph, outputs: str = "auto") -> tuple[Graph, str]:
@@ -58,11 +60,33 @@ def logits_graph(graph: Graph, outputs: str = "auto") -> tuple[Graph, str]:
     return graph, "the output is logits"
 
 
-def _last_computing_call(graph: Graph) -> Call | None:
+def closing_calls(graph: Graph) -> tuple[Call, ...]:
+    """Returns the calls that make the output: those that only rearrange, and what computes it.
+
+    Args:
+        graph: any piece of a network.
+
+    Returns:
+        From the last one back; the last of them computes, unless all rearrange.
+    """
+    found: list[Call] = []
     call = graph.producer(graph.output)
-    while call is not None and isinstance(call.op, _REARRANGING):
+    while call is not None:
+        found.append(call)
+        if not _rearranges(call.op):
+            break
         call = graph.producer(call.input)
-    return call
+    return tuple(found)
+
+
+def _last_computing_call(graph: Graph) -> Call | None:
+    calls = closing_calls(graph)
+    return calls[-1] if calls and not _rearranges(calls[-1].op) else None
+
+
+def _rearranges(op: Any) -> bool:
+    linear = isinstance(op, kl.Activation) and _activation_name(op) == "linear"
+    return isinstance(op, _REARRANGING) or linear
 
 
 def _activation_name(op: Any) -> str | None:
@@ -87,27 +111,10 @@ def _linear_twin(layer: Any) -> Any:
 
 
 def _with_log(graph: Graph) -> Graph:
-    # keras.ops operations only exist once called symbolically, so the graph is extended by a layer.
-    from kgraft.graph.ir import Ref
-
-    name = "log_probabilities"
-    log = LogProbabilities(name=name)
-    call = Call(name, log, (Ref(graph.output),), {}, (name,))
-    shapes = {**graph.shapes, name: graph.output_shape}
-    return dataclasses.replace(graph, output=name, calls=(*graph.calls, call), shapes=shapes)
-
-
-@keras.saving.register_keras_serializable("kgraft")
-class LogProbabilities(keras.layers.Layer):
-    """Logarithm of probabilities, which are logits up to a constant."""
-
-    def call(self, probabilities: Any) -> Any:
-        """Returns `log(max(p, 1e-7))`, `[batch, classes]`."""
-        return keras.ops.log(keras.ops.maximum(probabilities, 1e-7))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the shape it was given."""
-        return input_shape
+    # Operations of Keras, not a layer of ours: a student is to load without kgraft.
+    probabilities = keras.Input(graph.output_shape[1:])
+    log = keras.ops.log(keras.ops.maximum(probabilities, _LEAST))
+    return concat((graph, trace_model(keras.Model(probabilities, log))))
 
 
 def _looks_like_probabilities(graph: Graph) -> bool:

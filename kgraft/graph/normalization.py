@@ -40,6 +40,7 @@ _TRAINING_ONLY = (
     kl.RandAugment,
     kl.AugMix,
 )
+_SHORT_MOMENTUM = 0.9
 _FOLDABLE = (kl.Conv1D, kl.Conv2D, kl.Dense, kl.DepthwiseConv2D, kl.Conv2DTranspose)
 
 
@@ -91,6 +92,20 @@ def synchronize_statistics(graph: Graph) -> None:
     for layer in graph.layers:
         if isinstance(layer, kl.BatchNormalization):
             layer.synchronized = True
+
+
+def remember_few_batches(graph: Graph) -> None:
+    """Gives every BatchNorm that learns its statistics anew the momentum of a short training.
+
+    Keras's own, 0.99, still remembers the starting statistics after some hundred updates, and that
+    of networks made for long trainings, 0.999, after some thousand.
+
+    Args:
+        graph: a graph that owns its layers; they are changed.
+    """
+    for layer in graph.layers:
+        if isinstance(layer, kl.BatchNormalization):
+            layer.momentum = min(layer.momentum, _SHORT_MOMENTUM)
 
 
 def fold_batch_norm(

@@ -142,10 +142,10 @@ def thread_counts(text: str) -> tuple[int, ...]:
 
 
 def _converted(source: str, name: str, scratch: pathlib.Path) -> pathlib.Path:
-    """Writes a Keras model as a float32 file, its logits found as in a run."""
+    """Writes a Keras model as a float32 file."""
     tell(f"converting {source} to float32")
     keras.utils.set_random_seed(0)
-    graph, _ = logits_graph(trace_model(load_teacher(source).model), "auto")
+    graph, _ = logits_graph(trace_model(load_teacher(source).model), "logits")
     # Models of one name each get a folder of their own.
     path = pathlib.Path(tempfile.mkdtemp(dir=scratch), f"{name}.tflite")
     path.write_bytes(float32_bytes(as_model(graph, name=name)))

@@ -104,8 +104,13 @@ def untrained_student(job: Job, seed: int) -> keras.Model:
     model = as_model(fuse(student).graph, name="student")
     # Biases of zeros alone would be stored once for all layers.
     random = np.random.default_rng(seed)
-    model.set_weights([w + random.normal(0, 1e-3, w.shape) for w in model.get_weights()])
+    model.set_weights([_noisy(weight, random) for weight in model.weights])
     return model
+
+
+def _noisy(weight: keras.Variable, random: np.random.Generator) -> np.ndarray:
+    values = np.asarray(weight) + random.normal(0, 1e-3, weight.shape)
+    return np.abs(values) if weight.name == "moving_variance" else values
 
 
 def _figures(job: Job, config: RunConfig) -> dict[str, tuple[int, float]]:

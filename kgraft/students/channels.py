@@ -59,7 +59,15 @@ _CHANNELWISE_ACTIVATIONS = frozenset([
 ])
 _ELEMENTWISE = (kl.Add, kl.Subtract, kl.Multiply, kl.Average, kl.Maximum, kl.Minimum)
 # Operations of `keras.ops`, of `keras.activations` and of operators on symbolic tensors, by name.
-_ELEMENTWISE_OPS = frozenset(["Add", "Subtract", "Multiply", "Maximum", "Minimum"])
+_ELEMENTWISE_OPS = frozenset([
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Divide",
+    "TrueDivide",
+    "Maximum",
+    "Minimum",
+])
 _CHANNELWISE_OPS = frozenset([
     "Relu",
     "Relu6",
@@ -158,7 +166,8 @@ def channel_groups(graph: Graph) -> ChannelGroups:
     for call in graph.calls:
         rule = _rule(call)
         for value in call.outputs:
-            groups.segments[value] = rule(call, graph, groups)
+            one = dataclasses.replace(call, outputs=(value,))
+            groups.segments[value] = rule(one, graph, groups)
         # A shared layer has one set of weights, so all its uses are thinned alike.
         first = first_calls.setdefault(id(call.op), call)
         if first is not call and isinstance(call.op, keras.layers.Layer) and call.op.weights:

@@ -5,6 +5,7 @@ import numpy as np
 from kgraft.graph import (
     Block,
     clone_graph,
+    remember_few_batches,
     synchronize_statistics,
     thawed,
     without_training_layers,
@@ -35,6 +36,7 @@ def random_depth_block(block: Block, units: int) -> StudentBlock:
     groups = groups_of(block, units)
     full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
     synchronize_statistics(full)
+    remember_few_batches(full)
     short = without_units(split_activations(full), groups)
     body = thin_graph(short, channel_groups(short), {}, copy=False)
     return StudentBlock(block.index, body, train_statistics=True, notes=_notes(groups))
@@ -68,7 +70,8 @@ def solved_depth_block(
     everything = np.arange(full.input_shape[-1] or 1)
     blueprint = Blueprint(full, fits_of(merged.graph, parts_of), everything)
     solved = solve_and_thin(blueprint, merged.graph, merged.choose, entry=entry, seed=seed)
-    return StudentBlock(block.index, solved.body, notes=_notes(groups), blueprint=solved.blueprint)
+    notes = (*_notes(groups), *_unfitted(groups, blueprint))
+    return StudentBlock(block.index, solved.body, notes=notes, blueprint=solved.blueprint)
 
 
 def groups_of(block: Block, units: int) -> list[Run]:
@@ -90,3 +93,15 @@ def groups_of(block: Block, units: int) -> list[Run]:
 
 def _notes(groups: list[Run]) -> tuple[str, ...]:
     return (f"{len(groups)} repeated units for {sum(len(group) for group in groups)}",)
+
+
+def _unfitted(groups: list[Run], blueprint: Blueprint) -> tuple[str, ...]:
+    """Says of units that nothing in them can be fitted to what their group makes."""
+    fitted = {fit.value for fit in blueprint.fits}
+    left = [group for group in groups if len(group) > 1 and group[0].end not in fitted]
+    if not left:
+        return ()
+    return (
+        f"{left[0][0].end} is not made by a convolution or dense layer that goes straight into the "
+        f"sum, so that {len(left)} units stand for themselves and not for a group of them",
+    )

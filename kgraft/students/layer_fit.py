@@ -1,6 +1,7 @@
 """One layer fitted in closed form: its least-squares problem on the values that reach it."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,13 @@ from keras import layers as kl
 
 from kgraft.graph import batch_slices
 from kgraft.students.channels import is_depthwise
-from kgraft.students.ridge import NormalEquations, RidgeSystem, best_strength, ridge
+from kgraft.students.ridge import (
+    NormalEquations,
+    RidgeSystem,
+    RowSystem,
+    best_strength,
+    ridge,
+)
 from kgraft.students.selection import MOST_FEATURES, least_missed
 from kgraft.students.sparse import SparseSystem, Sparsity
 
@@ -24,6 +31,8 @@ _SPARSE_RIDGE = 1e-1
 _SELECTION_RIDGE = 1e-3
 # Rows per unknown beyond which more places of the same images no longer change the fit.
 _ROWS_PER_FEATURE = 16
+# Features beyond which `x'x`, of which there are some six, is too much memory for few rows.
+_MOST_SQUARED = 4608
 _MIN_ROWS = 20_000
 # Part of the entropy of random places, so that they share no stream with draw and views.
 _PLACES = 11
@@ -88,7 +97,10 @@ class LayerFit:
             new, bias = _fit_depthwise(rows, kernel, bias=self.layer.use_bias)
         else:
             towards = kernel.reshape(-1, kernel.shape[-1]).astype("float64")
-            new, bias = self._solved(None, towards, self._equations(None, towards.shape))
+            if self._has_few_rows(len(towards)):
+                new, bias = self._solved_by_rows(towards)
+            else:
+                new, bias = self._solved(None, towards, self._equations(None, towards.shape))
         self._set(new.reshape(kernel.shape), bias)
 
     def solve_sparse(self, sparsity: Sparsity) -> None:
@@ -165,6 +177,36 @@ class LayerFit:
             return system.solve()
         return self._rectified(channels, system, self.wanted.bounds)
 
+    def _has_few_rows(self, features: int) -> bool:
+        """Whether sums over features would take much memory, and the rows are fewer."""
+        rows = self._share(None) * math.prod(self.wanted.parts[0][0].shape[:-1])
+        return features > _MOST_SQUARED and rows < features
+
+    def _solved_by_rows(self, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and bias as `_solved` finds them."""
+        pieces, xs, wanteds, rests = zip(*self._rows(None), strict=True)
+        apart = np.repeat([piece % _HELDOUT == _HELDOUT - 1 for piece in pieces], [*map(len, xs)])
+        x, wanted = np.concatenate(xs), np.concatenate(wanteds)
+        rest = 0.0 if rests[0] is None else np.concatenate(rests)
+        system_of = functools.partial(RowSystem.of, bias=self.layer.use_bias)
+
+        def error(strength: float) -> float:
+            """Squared error on rows that are held out."""
+            system = system_of(x[~apart], towards, strength=strength)
+            weights, bias = system.solve((wanted - rest)[~apart])
+            return float(np.square(x[apart] @ weights + bias - (wanted - rest)[apart]).sum())
+
+        strength = min(STRENGTHS, key=error) if 0 < apart.sum() < len(x) else LAYER_RIDGE
+        system = system_of(x, towards, strength=strength)
+        new = before = system.solve(wanted - rest)
+        if self.wanted.bounds is None:
+            return new
+        for number in range(_RECTIFIED_ROUNDS):
+            weights, bias = _ahead(new, before, number)
+            target = _free_outside(wanted, x @ weights + bias + rest, self.wanted.bounds)
+            before, new = new, system.solve(target - rest)
+        return new
+
     def _rectified(
         self,
         channels: np.ndarray | None,
@@ -180,9 +222,7 @@ class LayerFit:
         """
         new = before = system.solve()
         for number in range(_RECTIFIED_ROUNDS):
-            ahead = number / (number + 3)
-            weights, bias = (n + ahead * (n - b) for n, b in zip(new, before, strict=True))
-            weights, bias = weights.astype("float32"), bias.astype("float32")
+            weights, bias = _ahead(new, before, number)
             fresh = system.equations.without_targets()
             for _, x, wanted, rest in self._rows(channels):
                 made = x @ weights + bias + (0 if rest is None else rest)
@@ -238,6 +278,15 @@ class LayerFit:
             features *= channels or self.layer.kernel.shape[-2]
         places = math.prod(self.x.shape[:-1]) / math.prod(getattr(self.layer, "strides", (1,)))
         return min(1.0, max(_MIN_ROWS, _ROWS_PER_FEATURE * features) / places)
+
+
+def _ahead(
+    new: tuple[np.ndarray, np.ndarray], before: tuple[np.ndarray, np.ndarray], number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and bias some way on in the direction of the last step, in float32."""
+    share = number / (number + 3)
+    weights, bias = (n + share * (n - b) for n, b in zip(new, before, strict=True))
+    return weights.astype("float32"), bias.astype("float32")
 
 
 def _free_outside(wanted: np.ndarray, made: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:

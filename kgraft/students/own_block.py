@@ -7,6 +7,7 @@ from kgraft.graph import (
     Chain,
     Graph,
     clone_graph,
+    remember_few_batches,
     run_calls,
     synchronize_statistics,
     without_training_layers,
@@ -34,6 +35,8 @@ def own_block(
     block, piece = chain.blocks[index], own.blocks[index].graph
     body = clone_graph(without_training_layers(piece), trainable=True)
     synchronize_statistics(body)
+    if activations is None:
+        remember_few_batches(body)
     entry = exit_ = None
     if body.input_shape[-1] != block.graph.input_shape[-1]:
         shape = block.graph.input_shape

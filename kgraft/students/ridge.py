@@ -213,6 +213,44 @@ class RidgeSystem:
         return equations.target_products(centred=self.bias) + self.pull * self.towards
 
 
+@dataclasses.dataclass(frozen=True)
+class RowSystem:
+    """A ridge problem of fewer rows than features, solved by a system of the rows.
+
+    It gives the weights that `RidgeSystem` does, of which `x'x` would not fit into memory.
+
+    Attributes:
+        x: the rows less their means where a bias is fitted, `[rows, features]`.
+        mean_x: these means, or zeros.
+        towards: weights pulled towards, `[features, targets]`.
+        bias: whether a bias is fitted.
+        solver: of the system.
+    """
+
+    x: np.ndarray
+    mean_x: np.ndarray
+    towards: np.ndarray
+    bias: bool
+    solver: Solver
+
+    @classmethod
+    def of(cls, x: np.ndarray, towards: np.ndarray, *, strength: float, bias: bool) -> "RowSystem":
+        """Sets up the problem that `ridge` solves, of rows `x` `[rows, features]`."""
+        mean_x = x.mean(axis=0, dtype="float64") if bias else np.zeros(x.shape[1])
+        x = x - mean_x.astype(x.dtype)
+        gram = (x @ x.T).astype("float64")
+        # The pull is weighed by features, the solver weighs by what it is given: rows.
+        solver = ridge_solver(gram, strength * len(gram) / x.shape[1])
+        return cls(x, mean_x, towards, bias, solver)
+
+    def solve(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns weights and bias as `ridge` does, for targets `[rows, targets]`."""
+        mean_y = y.mean(axis=0, dtype="float64") if self.bias else np.zeros(y.shape[1])
+        left = y - mean_y - self.x @ self.towards
+        weights = self.towards + self.x.T @ self.solver(left)
+        return weights, mean_y - self.mean_x @ weights
+
+
 def best_strength(
     fit: NormalEquations,
     held: NormalEquations,

@@ -11,6 +11,7 @@ from kgraft.graph import (
     Chain,
     Graph,
     clone_graph,
+    remember_few_batches,
     synchronize_statistics,
     thawed,
     without_training_layers,
@@ -84,6 +85,7 @@ def random_thin_block(
     """
     full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
     synchronize_statistics(full)
+    remember_few_batches(full)
     groups = channel_groups(full)
     if inner:
         _lock_stream(groups, full)
@@ -168,7 +170,8 @@ def _lock_stream(groups: ChannelGroups, full: Graph) -> None:
     for value in (full.input, full.output):
         groups.lock(groups.of(value))
     for call in full.calls:
-        if is_addition(call.op):
+        # A number added, as in a hard swish, makes no sum.
+        if is_addition(call.op) and len(call.inputs) > 1:
             groups.lock(groups.of(call.output))
 
 

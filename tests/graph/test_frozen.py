@@ -10,7 +10,7 @@ from keras import layers as kl
 
 from kgraft.graph import find_cuts, frozen_chain, frozen_graph, split_chain, trace_model
 from kgraft.graph.frozen import WholeMapConv
-from tests.small_models import assert_close, images, small_model, state, trained
+from tests.small_models import assert_close, conv, images, small_model, state, trained
 
 NAMES = ("plain", "residual", "batch_norm", "depthwise", "nested", "shared", "squeeze_excite")
 
@@ -116,3 +116,22 @@ def test_bfloat16_is_close_and_its_logits_are_float32(name):
     # Processors round differently, and the worst of few logits says little.
     assert np.linalg.norm(np.asarray(got) - wanted) < 0.05 * np.linalg.norm(wanted)
     assert np.abs(np.asarray(got) - wanted).max() > 0
+
+
+@pytest.mark.parametrize(
+    "close",
+    [
+        lambda x: kl.Dense(5, name="logits")(kl.GlobalAveragePooling2D()(x)),
+        lambda x: kl.Flatten()(kl.Conv2D(5, 6, name="logits")(x)),
+        lambda x: kl.Activation("linear")(kl.Reshape((5,))(kl.Conv2D(5, 6, name="logits")(x))),
+        lambda x: kl.Dropout(0.5)(kl.Dense(5, name="logits")(kl.Flatten()(x))),
+    ],
+)
+def test_what_makes_the_logits_is_exact_whatever_comes_behind_it(close):
+    """MobileNet's classifier is a convolution, and what ends the network reshapes its output."""
+    image = keras.Input((6, 6, 3))
+    graph = trace_model(trained(keras.Model(image, close(conv(image, 4, name="conv")))))
+    found = frozen_graph(graph, dtype="bfloat16")
+    logits, first = found.call("logits").op, found.call("conv").op
+    assert (first.compute_dtype, logits.compute_dtype) == ("bfloat16", "float32")
+    assert found(images(4, (6, 6, 3))).dtype == tf.float32

@@ -2,10 +2,11 @@ import os
 import shutil
 
 import keras
+import numpy as np
 import pytest
 
 from kgraft.errors import KgraftError
-from kgraft.export import float32_bytes, litert_tool
+from kgraft.export import TFLiteRunner, float32_bytes, litert_tool
 from kgraft.export.onnx_file import onnx_bytes
 from kgraft.pipeline import benchmarking
 from kgraft.pipeline.benchmarking import measure, open_files, peak_memory, thread_counts
@@ -151,3 +152,13 @@ def test_thread_counts():
     assert thread_counts("3,1") == (3, 1)
     assert thread_counts("all") == (cores,)
     assert thread_counts(f"{cores},all") == (cores,)
+
+
+def test_a_teacher_of_probabilities_is_timed_as_it_is(tmp_path):
+    made = model()
+    squares = keras.ops.square(made.outputs[0]) + 0.1
+    shares = squares / keras.ops.sum(squares, axis=-1, keepdims=True)
+    keras.Model(made.inputs, shares).save(tmp_path / "shares.keras")
+    found = open_files([], teacher=str(tmp_path / "shares.keras"), scratch=tmp_path)
+    logits = TFLiteRunner(found["teacher_float32.tflite"])(np.zeros((2, 8, 8, 1), np.float32))
+    np.testing.assert_allclose(logits.sum(1), 1, rtol=1e-5)

@@ -14,7 +14,6 @@ import pytest
 from kgraft import api
 from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
-from kgraft.graph.logits import LogProbabilities
 from kgraft.pipeline import parallel
 from kgraft.pipeline.stopwatch import Stopwatch
 
@@ -153,7 +152,6 @@ def test_a_teacher_of_the_users_own_classes_stays_here(
     world, tmp_path, monkeypatch, capsys, no_own_classes
 ):
     monkeypatch.setattr(parallel, "_run_workers", pytest.fail)
-    no_own_classes["kgraft>LogProbabilities"] = LogProbabilities
     no_own_classes["mine>Layer"] = types.SimpleNamespace
     assert not parallel.train_side_by_side(side_by_side(world, tmp_path), Stopwatch())
     assert "not trained side by side: other processes lack" in capsys.readouterr().err

@@ -112,6 +112,17 @@ def test_what_is_not_understood_keeps_its_width(build):
     assert all(locked(groups, graph.output))
 
 
+def test_outputs_of_several_widths_keep_theirs():
+    def build(x):
+        first, second = keras.ops.split(conv(x, 6, name="conv"), [4], axis=-1)
+        return kl.Concatenate(name="both")([second, first])
+
+    groups, graph = grouped(build)
+    (split,) = [call for call in graph.calls if len(call.outputs) == 2]
+    assert [groups.width(value) for value in split.outputs] == [4, 2]
+    assert groups.width("both") == 6 and all(locked(groups, "conv"))
+
+
 def test_an_activation_over_channels_keeps_its_width():
     groups, _ = grouped(lambda x: conv(conv(x, 4, name="a"), 4, name="b", activation="softmax"))
     assert locked(groups, "a") == locked(groups, "b") == [True]

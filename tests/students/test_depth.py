@@ -140,3 +140,19 @@ def test_the_same_seed_gives_the_same_block():
     one, two = (state(*solved(chain, 1).body.variables) for _ in range(2))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_units_whose_last_layer_is_scaled_say_that_they_stand_for_themselves():
+    """As ConvNeXt's: dense, then a scale for each channel, then the sum."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    x = conv(image, 6, name="stem")
+    for unit in range(3):
+        y = conv(kl.ReLU()(conv(x, 12, name=f"a{unit}")), 6, name=f"b{unit}")
+        y = kl.BatchNormalization(name=f"scale{unit}")(kl.ReLU()(y))
+        x = kl.Add(name=f"sum{unit}")([x, y])
+    made = solved(chain_of(trained(keras.Model(image, kl.Flatten()(x)))), 1)
+    assert made.notes[0] == "1 repeated units for 3"
+    assert made.notes[1].startswith("sum0 is not made by a convolution or dense layer that goes")
+    assert "so that 1 units stand for themselves" in made.notes[1]
+    assert solved(chain_of(residual_stage(4)), 2).notes == ("2 repeated units for 4",)

@@ -150,6 +150,42 @@ def test_statistics_that_train_are_taken_over_all_replicas(teacher_chain):
         assert all(norm.synchronized for norm in norms)
 
 
+def test_statistics_that_are_learnt_anew_forget_what_they_start_from():
+    """MobileNet's own momentum is 0.999, by which some hundred updates hardly count."""
+    teacher = small_model("batch_norm")
+    for layer in teacher.layers:
+        if isinstance(layer, kl.BatchNormalization):
+            layer.momentum = 0.999
+    chain = chain_of(teacher)
+    students = [
+        student_of(chain, start="random"),
+        student_of(chain, start="random", recipe="mine.keras", own=chain_of(teacher)),
+    ]
+    for student in students:
+        layers = [layer for made in student for layer in made.body.layers]
+        momenta = {x.momentum for x in layers if isinstance(x, kl.BatchNormalization)}
+        assert momenta == {0.9}
+    assert {
+        layer.momentum for layer in chain.graph.layers if isinstance(layer, kl.BatchNormalization)
+    } == {0.999}
+
+
+def test_a_hard_swish_is_no_sum_that_keeps_inner_channels_wide():
+    def teacher(swish):
+        image = keras.Input((8, 8, 3))
+        stem = conv(image, 8, name="stem", activation="relu")
+        y = conv(swish(conv(stem, 16, name="wide")), 8, name="narrow")
+        x = kl.Add(name="sum")([stem, y])
+        return trained(keras.Model(image, kl.Flatten()(x)))
+
+    for start in ("random", "teacher"):
+        for swish in (kl.ReLU(), lambda x: x * keras.ops.relu6(x + 3.0) / 6.0):
+            (made,) = student_of(
+                split_chain(trace_model(teacher(swish)), ()), start=start, recipe="inner:0.5"
+            )
+            assert made.body.shapes["wide"][-1] == 8 and made.body.shapes["narrow"][-1] == 8
+
+
 def test_blocks_that_keep_their_width_say_around_what():
     student = student_of(chain_of(small_model("locked")))
     notes = [note for made in student for note in made.notes]

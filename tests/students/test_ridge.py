@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kgraft.students.ridge import (
     NormalEquations,
     RidgeSystem,
+    RowSystem,
     best_strength,
     fit_adapter,
     ridge,
@@ -48,6 +49,24 @@ def test_ridge_is_numpys_least_squares(seed, features, targets, strength, bias):
     y = rng.normal(-2.0, 1.0, [50, targets])
     towards = rng.normal(size=[features, targets])
     got = ridge(gathered(x, y), towards, strength=strength, bias=bias)
+    wanted = by_numpy(x, y, towards, strength=strength, bias=bias)
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8)
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    rows=st.integers(2, 12),
+    features=st.integers(1, 40),
+    strength=st.sampled_from([1e-3, 1e-2, 1.0]),
+    bias=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_system_of_rows_gives_the_same(seed, rows, features, strength, bias):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(1.0, 1.0, [rows, features]), rng.normal(-2.0, 1.0, [rows, 3])
+    towards = rng.normal(size=[features, 3])
+    got = RowSystem.of(x, towards, strength=strength, bias=bias).solve(y)
     wanted = by_numpy(x, y, towards, strength=strength, bias=bias)
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-8)

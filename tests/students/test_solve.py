@@ -239,3 +239,28 @@ def test_between_which_values_a_layer_matters(activation, bounds):
     graph = trace_model(keras.Model(image, x))
     (fit,) = fits_of(graph, lambda value: [])
     assert solve._bounds(graph, graph.call("conv"), fit) == bounds
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("examples", [3, 40])
+def test_a_layer_of_many_inputs_and_few_rows_is_solved_by_the_rows(
+    activation, examples, monkeypatch
+):
+    """A dense layer behind a flattened map has more inputs than there are views."""
+    image = keras.Input((8, 8, 3))
+    dense = kl.Dense(4, activation=activation)(kl.Flatten()(image))
+    teacher = folded(trained(keras.Model(image, dense)))
+    x = images(examples, (8, 8, 3))
+
+    def weights():
+        student = clone_graph(teacher, trainable=True)
+        for variable in student.variables:
+            variable.assign(variable * 0.5 + 0.1)
+        solved(teacher, student, x)
+        return state(*student.variables)
+
+    by_sums = weights()
+    monkeypatch.setattr(layer_fit, "_MOST_SQUARED", 191)
+    monkeypatch.setattr(layer_fit.NormalEquations, "empty", None)
+    for one, other in zip(weights(), by_sums, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(other).max())

@@ -1,0 +1,55 @@
+"""Hashes by which work that goes on knows that its networks are still the same."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from kgraft.graph.ir import Call, Graph
+
+
+def weights_sha256(graph: Graph) -> str:
+    """Hashes the weights of a graph's layers.
+
+    Args:
+        graph: weights, not variables, count: a Dropout's random state differs between loads.
+    """
+    return _hashed_weights(graph).hexdigest()
+
+
+def graph_sha256(graph: Graph) -> str:
+    """Hashes what a graph computes: its calls, their settings and its weights.
+
+    Args:
+        graph: names do not count, which Keras numbers anew each time that a model is made.
+    """
+    digest = _hashed_weights(graph)
+    numbers = {graph.input: "0"}
+    for call in graph.calls:
+        digest.update(_described(call.renamed(numbers)).encode())
+        numbers.update({value: str(len(numbers) + i) for i, value in enumerate(call.outputs)})
+    return digest.hexdigest()
+
+
+def _hashed_weights(graph: Graph) -> Any:
+    digest = hashlib.sha256()
+    for layer in graph.layers:
+        for weight in layer.get_weights():
+            digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest
+
+
+def _described(call: Call) -> str:
+    settings = {name: value for name, value in _settings(call.op).items() if name != "name"}
+    # The type of what JSON does not know, whose text may hold an address.
+    plain = json.dumps(settings, default=lambda value: type(value).__name__, sort_keys=True)
+    return repr((type(call.op).__name__, plain, call.args, dict(call.kwargs)))
+
+
+def _settings(op: Any) -> dict[str, Any]:
+    """A layer's or operation's settings; those of an operation may be all in its arguments."""
+    try:
+        return op.get_config()
+    except NotImplementedError:
+        return {}
