@@ -52,7 +52,7 @@ def test_a_loaded_model_and_flags_as_keywords(name, dataset, tmp_path):
         == teacher.count_params()
         - sum(int(np.prod(v.shape)) for v in teacher.non_trainable_variables if "moving" in v.path)
     )
-    assert result.report.flags["teacher"]["source"] == teacher.name
+    assert result.report.flags["teacher"]["source"] == "in memory"
     assert result.table.splitlines()[2].startswith("teacher")
     assert (result.workdir / "report.json").exists()
 

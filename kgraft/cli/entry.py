@@ -225,6 +225,13 @@ def finish(name: str, work: Callable[[], Any], on_interrupt: str = RESUME_HINT) 
     except MemoryError as error:
         reason = f": {error}" if str(error) else ""
         _fail(name, f"there is too little memory for these settings{reason}", EXIT_ERROR)
+    except Exception as error:
+        # TensorFlow's, known by its name: not every command has loaded TensorFlow.
+        if type(error).__name__ != "ResourceExhaustedError":
+            raise
+        _fail(
+            name, "the device has too little memory for these settings: lower --batch", EXIT_ERROR
+        )
     except KeyboardInterrupt:
         _fail(name, f"stopped by Ctrl-C; {on_interrupt}", EXIT_INTERRUPTED)
     sys.exit(0)

@@ -1,4 +1,4 @@
-"""Hashes by which a resumed comparison knows that its teacher and its images are still the same."""
+"""Hashes by which a resumed comparison knows that its images and their names are still the same."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,19 +6,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from kgraft.data import CorruptImage, Source
-from kgraft.graph import Graph
+from kgraft.pipeline.transfer import Transfer
 
 # Decoding all of a large test set would take minutes at every start.
 _TEST_IMAGES = 100
-
-
-def weights_sha256(graph: Graph) -> str:
-    """Hashes the weights of a graph's layers."""
-    digest = hashlib.sha256()
-    for layer in graph.layers:
-        for weight in layer.get_weights():
-            digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
 
 
 def pixels_sha256(images: Iterable[np.ndarray]) -> str:
@@ -30,6 +21,16 @@ def pixels_sha256(images: Iterable[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def transfer_sha256(transfer: Transfer) -> str:
+    """Hashes the images that training sees: the transfer images and behind them the extra ones.
+
+    Args:
+        transfer: with its pixels.
+    """
+    extra = transfer.extra.images if transfer.extra else ()
+    return pixels_sha256((*transfer.images.images, *extra))
+
+
 def labelled_sha256(source: Source) -> str:
     """Hashes the ids and labels of a labelled source and some of its images, evenly spread."""
     rows = np.unique(np.linspace(0, len(source) - 1, min(len(source), _TEST_IMAGES)).astype(int))
@@ -38,3 +39,9 @@ def labelled_sha256(source: Source) -> str:
     digest.update(np.asarray(source.labels, "int64").tobytes())
     digest.update(pixels_sha256(i for i in found if not isinstance(i, CorruptImage)).encode())
     return digest.hexdigest()
+
+
+def names_sha256(names: Iterable[str] | None) -> str:
+    """Hashes names of classes in their order; None, where nothing names them, has a hash too."""
+    told = "" if names is None else "\n".join(names)
+    return hashlib.sha256(told.encode()).hexdigest()

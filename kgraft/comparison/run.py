@@ -14,7 +14,7 @@ import keras
 from kgraft.comparison.cells import CellKey, CellRecord, CellStore
 from kgraft.comparison.config import CompareConfig
 from kgraft.comparison.examiner import Examiner
-from kgraft.comparison.hashes import labelled_sha256, pixels_sha256, weights_sha256
+from kgraft.comparison.hashes import labelled_sha256, names_sha256, transfer_sha256
 from kgraft.comparison.methods import check_methods, method
 from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.comparison.report import terminal_table, write_comparison
@@ -24,10 +24,10 @@ from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
 from kgraft.grafting import make_strategy
 from kgraft.grafting.progress import format_seconds
-from kgraft.graph import total_macs
+from kgraft.graph import total_macs, weights_sha256
 from kgraft.interrupts import interrupts_held
 from kgraft.pipeline.given import given_config
-from kgraft.pipeline.job import Job, fill_banks, open_job
+from kgraft.pipeline.job import Job, fill_banks, open_job, own_sha256
 from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.transfer import without_pixels
 from kgraft.pipeline.workdir import check_workdir, start_workdir, tell_of_nothing_to_resume
@@ -130,13 +130,16 @@ class _Bench:
             "teacher_sha256": weights_sha256(self.first.chain.graph),
             "test_sha256": labelled_sha256(self.examiner.source),
             "budget": {"updates": self._updates, "batch": config.run.train.batch},
+            **own_sha256(self.first),
         }
+        if config.run.data.labels:
+            self.settings["labels_sha256"] = names_sha256(self.first.names)
 
     def open(self, shots: int, draw: int) -> Job:
         """Opens the input of some cells."""
         with self.strategy.scope():
             job = open_job(self._run(shots, draw), QuietStopwatch(), self._model)
-        self._pixels[shots, draw] = pixels_sha256(job.transfer.images.images)
+        self._pixels[shots, draw] = transfer_sha256(job.transfer)
         return dataclasses.replace(job, transfer=without_pixels(job.transfer))
 
     def setting(self, shots: int, draw: int) -> Setting:

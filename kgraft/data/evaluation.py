@@ -56,7 +56,15 @@ def _unlabelled(source: Source) -> KgraftError:
 def _logit_of_label(source: Source, label_names: Sequence[str] | None) -> np.ndarray:
     if label_names is None or source.class_names is None:
         return np.arange(source.class_count or 0)
+    if tuple(label_names) == tuple(source.class_names):
+        return np.arange(len(label_names))
     index = {name: position for position, name in enumerate(label_names)}
+    twice = [name for name in source.class_names if list(label_names).count(name) > 1]
+    if twice:
+        raise KgraftError(
+            f"{source.name}: class {twice[0]!r} is the name of several of the teacher's "
+            f"{len(label_names)} logits: give labels that tell them apart"
+        )
     unknown = [name for name in source.class_names if name not in index]
     if unknown:
         raise KgraftError(

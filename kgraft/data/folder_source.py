@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from kgraft.data.decode import Attempt, Encoded, decode_all
 from kgraft.data.source import Source
 from kgraft.errors import KgraftError
 
+_SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
@@ -32,9 +33,15 @@ class FolderSource(Source):
 
         Raises:
             KgraftError: there is no such folder; it holds no images; it holds images beside
-                classes; a sub-folder looks like a split rather than a class.
+                classes; a sub-folder looks like a split rather than a class; a name is not
+                UTF-8; files cannot be decoded to that many channels.
         """
         self.name = f"folder:{path}"
+        if channels not in (1, 3):
+            raise KgraftError(
+                f"{self.name}: files of images have 1 or 3 channels and the model takes "
+                f"{channels}: give its images as npz:FILE or tfds:NAME"
+            )
         self._root = pathlib.Path(os.path.expanduser(path))
         self._channels = channels
         if not self._root.is_dir():
@@ -43,6 +50,7 @@ class FolderSource(Source):
         per_class = [_images_below(folder) for folder in folders]
         loose = _images_in(self._root)
         self._check(folders, per_class, loose)
+        self._check_names(path for files in (*per_class, loose) for path in files)
         self._labels: np.ndarray | None = None
         self.class_names = None
         self._files = loose
@@ -92,13 +100,31 @@ class FolderSource(Source):
                 f"({folders[[bool(files) for files in per_class].index(True)].name}): expected one "
                 f"sub-folder a class, or images only"
             )
-        for folder, files in zip(folders, per_class, strict=True):
-            inner = {file.relative_to(folder).parts[0] for file in files}
-            if len(inner) > 1 and not _images_in(folder) and not loose:
+        inner = [
+            {file.relative_to(folder).parts[0] for file in files}
+            for folder, files in zip(folders, per_class, strict=True)
+        ]
+        for folder, names in zip(folders, inner, strict=True):
+            if len(names) < 2 or loose or _images_in(folder):
+                continue
+            # Splits hold the same classes; what is below classes has names of its own.
+            alike = sum(bool(names & others) for others in inner) > 1
+            if alike or len(folders) == 1 or folder.name.lower() in _SPLITS:
                 raise KgraftError(
                     f"{self.name}: {folder.name} holds no images but folders of them: expected one "
                     f"sub-folder a class. Is {folder.name} a split? Then give folder:{folder}"
                 )
+
+    def _check_names(self, files: Iterable[pathlib.Path]) -> None:
+        """Refuses what could not be written into lists of images, labels and reports."""
+        for file in files:
+            name = file.relative_to(self._root).as_posix()
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise KgraftError(
+                    f"{self.name}: names must be UTF-8; got {name!r}: rename it"
+                ) from None
 
 
 def _visible_folders(root: pathlib.Path) -> list[pathlib.Path]:

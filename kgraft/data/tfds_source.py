@@ -90,7 +90,7 @@ class TfdsSource(Source):
         name, start, _ = next(span for span in self._spans if span[2] > span[1])
         decoders = tfds.decode.PartialDecoding({self._label_key})
         data = self._dataset([(name, start, start + 1)], decoders)
-        return next(data.as_numpy_iterator())[self._label_key] >= 0
+        return next(self._read(data))[self._label_key] >= 0
 
     @functools.cached_property
     def labels(self) -> np.ndarray | None:
@@ -99,7 +99,7 @@ class TfdsSource(Source):
             return None
         decoders = tfds.decode.PartialDecoding({self._label_key})
         data = self._dataset(self._spans, decoders).batch(_LABEL_BATCH)
-        batches = [np.asarray(batch[self._label_key]) for batch in data.as_numpy_iterator()]
+        batches = [np.asarray(batch[self._label_key]) for batch in self._read(data)]
         labels = np.concatenate(batches).astype(np.int64)
         # TFDS writes -1 for the class of an unlabelled example, as in ImageNet's test split.
         return None if labels.min() < 0 else labels
@@ -136,12 +136,23 @@ class TfdsSource(Source):
             features, decoders={self._image_key: tfds.decode.SkipDecoding()}
         )
         data = self._dataset(spans, decoders).batch(_ENCODED_BATCH).prefetch(2)
-        for batch in data.as_numpy_iterator():
+        for batch in self._read(data):
             names, images = batch["tfds_id"], batch[self._image_key]
             labels = batch[self._label_key].tolist() if self._label_key else [-1] * len(names)
             for name, image, label in zip(names, images, labels, strict=True):
                 known = None if label < 0 else label
                 yield Encoded(name.decode(), functools.partial(bytes, image), known)
+
+    def _read(self, data: tf.data.Dataset) -> Iterator[Any]:
+        """Yields what is in the files."""
+        try:
+            yield from data.as_numpy_iterator()
+        except tf.errors.OpError as error:
+            reason = " ".join((error.message or type(error).__name__).split())
+            raise KgraftError(
+                f"{self.name} cannot be read: a file in {self._builder.data_path} is missing or "
+                f"damaged; copy or prepare the set anew ({reason})"
+            ) from error
 
     def _dataset(self, spans: Sequence[Span], decoders: Any) -> tf.data.Dataset:
         # One file after another: the order of `ids` must not depend on TFDS's interleaving.

@@ -28,6 +28,8 @@ from kgraft.pipeline.test_set import present_classes
 from kgraft.pipeline.training import SELECTION_RULES
 from kgraft.pipeline.workdir import STUDENT, save_model
 from kgraft.report import (
+    JSON_NAME,
+    MARKDOWN_NAME,
     AdapterLeft,
     ModelRow,
     PhaseRecord,
@@ -83,6 +85,9 @@ def deliver(
         KgraftError: a format cannot be written.
     """
     model = compressed.model
+    # What is there is of the student that this one takes the place of.
+    for name in (JSON_NAME, MARKDOWN_NAME):
+        (workdir / name).unlink(missing_ok=True)
     save_model(model, workdir / STUDENT)
     takes = device_input(config.export, job.teacher.preprocess, job.transfer.resize)
     files, verifications = export_verified(
@@ -139,6 +144,7 @@ def make_report(
         transfer={
             "images": len(job.transfer.images.ids),
             "sha256": job.transfer.images.sha256,
+            "resize": job.transfer.resize,
             **_extra_facts(job),
             "views": len(job.transfer.views),
             **_fresh_facts(config),
@@ -174,7 +180,6 @@ def _resolved(job: Job, config: RunConfig) -> dict[str, Any]:
     """The settings with what `auto` and a count of blocks came to."""
     flags = config.to_dict()
     flags["teacher"] |= {"preprocess": job.teacher.preprocess, "cuts": list(job.chain.cuts)}
-    flags["data"]["resize"] = job.transfer.resize
     return flags
 
 

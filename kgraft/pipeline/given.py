@@ -9,6 +9,10 @@ from kgraft.errors import KgraftError
 
 Config = TypeVar("Config")
 
+# What the `teacher` setting is where a loaded model takes its place. Not the model's name, which
+# Keras numbers anew each time that it is made, so that nothing would go on with its own work.
+IN_MEMORY = "in memory"
+
 
 def given_config(
     config: Config | None,
@@ -23,7 +27,7 @@ def given_config(
         config: all settings, or None.
         flags: settings by flag name, where there is no config.
         from_flags: makes the config from these.
-        teacher_model: a loaded teacher, whose name then stands for the `teacher` setting.
+        teacher_model: a loaded teacher; the `teacher` setting is then `IN_MEMORY`.
 
     Raises:
         KgraftError: there are a config and settings by name; a setting is unknown, not valid or
@@ -35,5 +39,5 @@ def given_config(
         )
     if config is not None:
         return config
-    named = {} if teacher_model is None else {"teacher": teacher_model.name}
+    named = {} if teacher_model is None else {"teacher": IN_MEMORY}
     return from_flags(**{**named, **flags})

@@ -19,7 +19,7 @@ from kgraft.grafting import (
     graft_schedule,
     positions_wanted,
 )
-from kgraft.graph import Chain
+from kgraft.graph import Chain, graph_sha256
 from kgraft.pipeline.apart import check_drawn_apart
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.teacher import OpenedTeacher, open_own_student, open_teacher
@@ -107,6 +107,15 @@ def open_job(config: RunConfig, watch: Stopwatch, model: keras.Model | None = No
         if test is not None:
             check_test_set(test, transfer.size, names, classes=teacher.classes)
     return Job(teacher, own, recipes, phases, transfer, test, names)
+
+
+def own_sha256(job: Job) -> dict[str, str]:
+    """Returns the hash of the user's own student, by the name it has among settings.
+
+    Args:
+        job: the input of a run; without such a student there is nothing to hash.
+    """
+    return {} if job.own is None else {"student_sha256": graph_sha256(job.own.graph)}
 
 
 class Banks(NamedTuple):

@@ -7,6 +7,7 @@ from kgraft.compress import QuantizedStudent
 from kgraft.errors import KgraftError
 from kgraft.export import DeviceInput, ExportedFile, Verification, check_folder
 from kgraft.graph import Graph, trace_model
+from kgraft.pipeline.apart import check_drawn_apart
 from kgraft.pipeline.compression import read_quantized
 from kgraft.pipeline.evaluation import (
     export_logits,
@@ -112,6 +113,7 @@ def _open(config: ReexportConfig, workdir: pathlib.Path, watch: Stopwatch) -> _W
         plain = dataclasses.replace(data, extra_dataset=None, mixed_views=0)
         transfer = open_transfer(plain, graph)
         _check_same(run, transfer, data.dataset, workdir)
+        check_drawn_apart(data, transfer, test)
         classes = graph.output_shape[-1] or 0
         names = class_names(data, transfer.images, test, classes)
         if test is not None:

@@ -25,9 +25,10 @@ from kgraft.grafting import (
     tell_all,
 )
 from kgraft.grafting.checkpoints import START
+from kgraft.graph import weights_sha256
 from kgraft.phases import ALL, choose_phases
 from kgraft.pipeline.compression import compression_left
-from kgraft.pipeline.job import Banks, Job, make_blocks
+from kgraft.pipeline.job import Banks, Job, make_blocks, own_sha256
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.workdir import CHECKPOINTS
 from kgraft.students import StudentBlock
@@ -210,19 +211,17 @@ def train_student(
 
 
 def _depends(job: Job, config: RunConfig) -> dict[str, Any]:
-    """What the weights of a run depend on: settings, images and the teacher's own weights."""
+    """What the weights of a run depend on: settings, images and the networks it was given."""
     settings = config.to_dict()
     depends = {
         part: {k: v for k, v in settings[part].items() if k not in _FREE.get(part, ())}
         for part in ("teacher", "student", "data", "train")
     }
-    weights = hashlib.sha256()
-    # Weights, not variables: a Dropout's random state differs from one load to the next.
-    for layer in job.chain.graph.layers:
-        for weight in layer.get_weights():
-            weights.update(np.ascontiguousarray(weight).tobytes())
     views = hashlib.sha256()
     for pixels in (job.transfer.views, job.transfer.heldout):
         views.update(np.ascontiguousarray(pixels).data)
-    hashes = {"views_sha256": views.hexdigest(), "teacher_sha256": weights.hexdigest()}
-    return {**depends, **hashes}
+    hashes = {
+        "views_sha256": views.hexdigest(),
+        "teacher_sha256": weights_sha256(job.chain.graph),
+    }
+    return {**depends, **hashes, **own_sha256(job)}

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kgraft.data import Source, check_fits, eval_batches, open_source, resolve_resize
+from kgraft.data_config import same_folder, same_set
 from kgraft.errors import KgraftError
 from kgraft.teach.checkpoint import FILE as CHECKPOINT
 from kgraft.teach.config import TeachConfig
@@ -87,6 +88,8 @@ def prepare(config: TeachConfig) -> Training:
     channels = _zoo_channels(config) if model is None else model.input_shape[-1]
     source = _open(config, config.dataset, config.split, config.data_dir, channels=channels)
     test = _open_test(config, channels)
+    if test is not None:
+        _check_apart(config, source, test)
     resize = resolve_resize(source, config.resize)
     if model is None:
         model = _build(config, source, resize)
@@ -175,6 +178,20 @@ def _open_test(config: TeachConfig, channels: int) -> Source | None:
     spec = config.eval_dataset or config.dataset
     data_dir = config.eval_data_dir or config.data_dir
     return _open(config, spec, config.eval_split, data_dir, channels=channels)
+
+
+def _check_apart(config: TeachConfig, source: Source, test: Source) -> None:
+    """Refuses to report accuracy on images that are trained on."""
+    spec = config.eval_dataset or config.dataset
+    one_place = config.eval_data_dir in (None, config.data_dir)
+    same = one_place and same_set(config.dataset, spec)
+    overlap = same and test.ids_span_splits and not set(source.ids).isdisjoint(test.ids)
+    if overlap or (same and config.split == config.eval_split) or same_folder(config.dataset, spec):
+        raise KgraftError(
+            f"the test set {spec}, split {config.eval_split}, holds images that are trained on "
+            f"(--dataset={config.dataset} --split={config.split}): give a test set apart from "
+            "them, or --eval_split=none"
+        )
 
 
 def _check_fits(source: Source, model: keras.Model, resize: str) -> None:

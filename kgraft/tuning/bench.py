@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kgraft.comparison.hashes import labelled_sha256, names_sha256, transfer_sha256
 from kgraft.comparison.quiet import QuietStopwatch
-from kgraft.comparison.run import weights_sha256
 from kgraft.config import RunConfig
 from kgraft.grafting import graft_schedule, make_strategy
-from kgraft.graph import split_chain
-from kgraft.pipeline.job import Banks, Job, fill_banks, open_job
+from kgraft.graph import split_chain, weights_sha256
+from kgraft.pipeline.job import Banks, Job, fill_banks, open_job, own_sha256
 from kgraft.pipeline.targets import untrained_student
 from kgraft.pipeline.teacher import OpenedTeacher, resolve_cuts
 from kgraft.pipeline.transfer import Transfer, open_transfer, without_pixels
 from kgraft.students import assign_recipes
 from kgraft.tuning.config import TuneConfig
 from kgraft.tuning.judge import Judge
-from kgraft.tuning.validation import open_validation
+from kgraft.tuning.validation import Validation, open_validation
 
 # A bank holds activations at every cut; another set of cuts or views is another bank.
 _BANKS_KEPT = 2
@@ -49,7 +49,7 @@ class Bench:
         strategy: what students are made under.
         start: the job of the settings that the search starts from.
         judge: measures students.
-        teacher_sha256: hash of the teacher's weights.
+        hashes: what no setting tells of the networks and the images that trials depend on.
         passes: how often the teacher has run over a set of views.
     """
 
@@ -73,8 +73,8 @@ class Bench:
             self.judge = Judge(
                 job, config.run, config.judge_views, most_views=most, validation=validation
             )
+        self.hashes = _hashes(job, validation)
         self.start = dataclasses.replace(job, transfer=without_pixels(job.transfer))
-        self.teacher_sha256 = weights_sha256(job.chain.graph)
         self.passes = 0
         self._teachers: dict[tuple[str, ...], OpenedTeacher] = {job.chain.cuts: job.teacher}
         self._transfers: collections.OrderedDict[Any, Transfer] = collections.OrderedDict()
@@ -188,6 +188,19 @@ def opened(config: TuneConfig, model: keras.Model | None) -> Iterator[Bench]:
         yield bench
     finally:
         bench.close()
+
+
+def _hashes(job: Job, validation: Validation | None) -> dict[str, str]:
+    """Of what trials depend on and no setting tells: networks, images and, if read, labels."""
+    found = {
+        "teacher_sha256": weights_sha256(job.chain.graph),
+        "transfer_sha256": transfer_sha256(job.transfer),
+        **own_sha256(job),
+    }
+    if validation is not None:
+        found["validation_sha256"] = labelled_sha256(validation.examiner.source)
+        found["names_sha256"] = names_sha256(job.names)
+    return found
 
 
 def _views_sha256(banks: Banks) -> str:

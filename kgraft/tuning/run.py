@@ -204,6 +204,6 @@ def _settings(bench: Bench) -> dict[str, Any]:
         "student": run["student"],
         "data": {k: v for k, v in run["data"].items() if k not in _FREE_DATA},
         "train": {k: v for k, v in run["train"].items() if k not in _FREE_TRAIN},
-        "teacher_sha256": bench.teacher_sha256,
+        **bench.hashes,
         "judge": bench.judge.note,
     }

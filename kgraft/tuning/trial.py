@@ -172,7 +172,7 @@ class Laboratory:
         cuts = list(job.chain.cuts)
         compute = filled.banks.compute.dtype
         return {
-            "teacher": self.bench.teacher_sha256,
+            "teacher": self.bench.hashes["teacher_sha256"],
             "cuts": cuts,
             "views": filled.sha256,
             "dtype": compute,

@@ -115,6 +115,11 @@ def test_flagfile_that_is_no_text(command, tmp_path):
             1,
             "there is too little memory for these settings: Unable to allocate 1 PiB",
         ),
+        (
+            type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"),
+            1,
+            "the device has too little memory for these settings: lower --batch",
+        ),
         (KeyboardInterrupt(), 130, f"stopped by Ctrl-C; {entry.RESUME_HINT}"),
     ],
 )

@@ -1,14 +1,14 @@
+import types
+
 import numpy as np
-from small_models import small_model
 
-from kgraft.comparison.hashes import labelled_sha256, pixels_sha256, weights_sha256
+from kgraft.comparison.hashes import (
+    labelled_sha256,
+    names_sha256,
+    pixels_sha256,
+    transfer_sha256,
+)
 from kgraft.data import open_source
-from kgraft.graph import trace_model
-
-
-def test_weights():
-    one, same, other = (trace_model(small_model("plain", seed=seed)) for seed in (0, 0, 1))
-    assert weights_sha256(one) == weights_sha256(same) != weights_sha256(other)
 
 
 def test_pixels_and_shapes():
@@ -32,3 +32,19 @@ def test_a_test_set_of_other_images_or_labels(tmp_path):
     assert sha256(images, labels[::-1].copy()) != found
     assert sha256(images[:149], labels[:149]) != found
     assert sha256(images[::-1], labels) != found
+
+
+def test_extra_images_count_too():
+    def transfer(images, extra=None):
+        extra = extra and types.SimpleNamespace(images=extra)
+        return types.SimpleNamespace(images=types.SimpleNamespace(images=images), extra=extra)
+
+    one, two = (np.full((2, 2, 3), value, "uint8") for value in (1, 2))
+    assert transfer_sha256(transfer((one,))) == pixels_sha256([one])
+    found = {transfer_sha256(transfer((one,), extra)) for extra in (None, (one,), (two,))}
+    assert len(found) == 3
+
+
+def test_names_count_in_their_order():
+    assert names_sha256(["a", "b"]) == names_sha256(("a", "b")) != names_sha256(["b", "a"])
+    assert names_sha256(None) != names_sha256(["a"])

@@ -10,6 +10,7 @@ from kgraft import KgraftError, compare
 from kgraft.comparison import methods as methods_module
 from kgraft.comparison import run as run_module
 from kgraft.comparison.methods import Method
+from kgraft.comparison.run import _Bench
 
 QUICK = ("fskd", "kd")
 
@@ -150,6 +151,28 @@ def test_a_folder_of_another_comparison_is_refused(done, world):
     other = compare_with(small_model("residual", seed=5), world, folder)
     with pytest.raises(KgraftError, match="teacher_sha256 was"):
         other()
+
+
+def test_names_and_networks_in_files_are_known_by_what_is_in_them(world, tmp_path):
+    def settings(**changes):
+        return _Bench(world.config(methods=("kd",), graft="3", **changes), world.teacher).settings
+
+    labels = tmp_path / "labels.txt"
+    hashes = []
+    for names in ("abcde", "abcde", "abced"):
+        labels.write_text("\n".join(names))
+        hashes.append(settings(labels=str(labels))["labels_sha256"])
+    assert hashes[0] == hashes[1] != hashes[2]
+    hashes = []
+    for seed in (1, 2):
+        small_model("residual", seed=seed).save(tmp_path / "own.keras")
+        own = {
+            "student": str(tmp_path / "own.keras"),
+            "student_cuts": world.config().run.teacher.cuts,
+        }
+        hashes.append(settings(**own)["student_sha256"])
+    assert hashes[0] != hashes[1]
+    assert not {"labels_sha256", "student_sha256"} & settings().keys()
 
 
 def compare_with(teacher, world, folder):

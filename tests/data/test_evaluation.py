@@ -44,6 +44,27 @@ def test_unknown_class_is_named_before_anything_is_read(source):
         eval_batches(source, size=SIZE, label_names=("ant", "bee"))
 
 
+def test_a_name_of_several_logits_says_nothing(source):
+    message = r"class 'bee' is the name of several of the teacher's 4 logits: give labels that tell"
+    with pytest.raises(KgraftError, match=message):
+        eval_batches(source, size=SIZE, label_names=("ant", "bee", "cow", "bee"))
+    # That of no class of this set may be.
+    eval_batches(source, size=SIZE, label_names=("ant", "bee", "cow", "dog", "dog"))
+
+
+def test_the_sets_own_names_are_in_the_order_of_its_labels(tmp_path):
+    names = ["crane", "crane", "maillot"]
+    np.savez(
+        tmp_path / "a.npz",
+        images=np.zeros((3, *SIZE), np.uint8),
+        labels=[2, 0, 1],
+        class_names=np.array(names),
+    )
+    source = open_source(f"npz:{tmp_path / 'a.npz'}")
+    ((_, labels),) = eval_batches(source, size=SIZE, label_names=names)
+    assert labels.tolist() == [2, 0, 1]
+
+
 def test_unlabelled_test_set(tmp_path):
     write_image(tmp_path / "0.png", picture(0))
     with pytest.raises(KgraftError, match=r"has no labels to measure accuracy with"):

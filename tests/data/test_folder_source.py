@@ -119,6 +119,47 @@ def test_images_beside_classes(class_folder):
         open_source(f"folder:{class_folder}")
 
 
+def write_one_each(root, *paths):
+    for path in paths:
+        write_image(root / path / "0.png", picture(0))
+
+
+def test_classes_may_have_folders_of_their_own(tmp_path):
+    write_one_each(tmp_path, "cat/persian", "cat/siamese", "dog/poodle", "dog/collie/young")
+    source = open_source(f"folder:{tmp_path}")
+    assert source.class_names == ("cat", "dog")
+    assert source.labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("train/cat", "train/dog", "test/cat", "test/dog"),
+        ("first/cat", "first/dog", "second/cat", "second/emu"),
+        ("train/cat", "train/dog", "other/emu"),
+        ("set/cat", "set/dog"),
+    ],
+)
+def test_folders_of_splits(tmp_path, paths):
+    write_one_each(tmp_path, *paths)
+    with pytest.raises(KgraftError, match=r"holds no images but folders of them: .* a split\?"):
+        open_source(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["cat/caf\udce9.png", "caf\udce9/0.png", "caf\udce9.png"])
+def test_names_that_are_not_utf8(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(KgraftError, match=r"names must be UTF-8; got '.*caf\\udce9.*': rename it"):
+        open_source(f"folder:{tmp_path}")
+
+
+def test_files_have_no_other_channels(class_folder):
+    message = r"have 1 or 3 channels and the model takes 4: give its images as npz:FILE or tfds:"
+    with pytest.raises(KgraftError, match=message):
+        open_source(f"folder:{class_folder}", channels=4)
+
+
 def test_folder_of_splits(class_folder):
     with pytest.raises(KgraftError, match=r"Is set a split\? Then give folder:.*/set"):
         open_source(f"folder:{class_folder.parent}")

@@ -218,3 +218,20 @@ def test_features_that_are_not_asked_for_may_be_of_any_shape(tmp_path):
     for (image, label), (wanted, wanted_label) in zip(found, wanted_images, strict=True):
         np.testing.assert_array_equal(image, wanted)
         assert label == wanted_label
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: cut_short(path)])
+def test_files_that_are_missing_or_damaged_are_named(tfds_folder, tmp_path, harm):
+    shutil.copytree(tfds_folder, tmp_path / "sets")
+    path = max((tmp_path / "sets" / "tiny_pets").rglob("*-train.*"))
+    harm(path)
+    source = open_source("tfds:tiny_pets", data_dir=str(tmp_path / "sets"))
+    message = rf"tfds:tiny_pets cannot be read: a file in {path.parent} is missing or damaged; copy"
+    for read in (lambda: source.labels, lambda: list(source.iterate())):
+        with pytest.raises(KgraftError, match=message):
+            read()
+
+
+def cut_short(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])

@@ -19,8 +19,9 @@ def test_a_config_or_settings_by_name():
 
 
 def test_a_loaded_teacher_has_a_name_where_none_is_given():
+    """The same for every model: Keras numbers what a notebook makes a second time."""
     flags = {"dataset": "folder:images"}
     found = given_config(None, flags, RunConfig.from_flags, teacher_model=MODEL)
-    assert found.teacher.source == "loaded"
+    assert found.teacher.source == "in memory"
     found = given_config(None, FLAGS, RunConfig.from_flags, teacher_model=MODEL)
     assert found.teacher.source == "a.keras"

@@ -11,6 +11,7 @@ from kgraft import api
 from kgraft.config import ExportConfig
 from kgraft.errors import KgraftError
 from kgraft.export import TFLiteRunner, read_labels
+from kgraft.pipeline import delivery
 from kgraft.pipeline.finished import read_finished
 from kgraft.pipeline.reexport import export_again
 from kgraft.pipeline.reexport_config import ReexportConfig
@@ -55,6 +56,44 @@ def test_the_same_settings_give_the_same_file(workdir):
     assert report.verification[0].max_abs_difference == pytest.approx(
         old["verification"][0]["max_abs_difference"], abs=1e-5
     )
+
+
+def test_a_test_set_of_other_sizes_is_fitted_by_what_it_is(workdir, tmp_path):
+    """The transfer images fit the teacher as they are; those of this folder are larger."""
+    pixels, labels = make_images(8, seed=4, size=24)
+    for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        path = tmp_path / "larger" / ("red", "green", "blue", "yellow")[label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(path, image, scale=False)
+    report, _ = again(workdir, ("float32",), eval_dataset=f"folder:{tmp_path / 'larger'}")
+    assert report.models[0].accuracy > 0.5
+
+
+def test_a_test_set_that_holds_the_transfer_images_is_refused(world, workdir, tmp_path):
+    with np.load(world.npz.removeprefix("npz:")) as arrays:
+        images, labels = arrays["train_images"], arrays["train_labels"]
+    one = f"npz:{tmp_path / 'one.npz'}"
+    np.savez(tmp_path / "one.npz", images=images, labels=labels)
+    before = (workdir / "export" / "SHA256SUMS").read_bytes()
+    with pytest.raises(KgraftError, match="holds 12 of the 12 transfer images: give a test set"):
+        again(workdir, ("float32",), dataset=one, eval_dataset=one)
+    assert (workdir / "export" / "SHA256SUMS").read_bytes() == before
+
+
+def test_the_report_of_another_student_does_not_stay(world, workdir, monkeypatch):
+    """A run that is gone on with to other settings may be stopped when its student is there."""
+
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(delivery, "export_verified", stopped)
+    config = world.config(
+        workdir=str(workdir), eval_dataset=world.npz, steps=(0, 0), graft="1", resume=True
+    )
+    with pytest.raises(KeyboardInterrupt):
+        api.distill(config)
+    with pytest.raises(KgraftError, match=r"has no report\.json: finish it by kgraft-distill with"):
+        again(workdir, ("int8",))
 
 
 def test_other_formats_to_another_folder(workdir, tmp_path):

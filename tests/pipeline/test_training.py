@@ -47,6 +47,19 @@ def test_what_a_resumed_run_must_share(world, tmp_path):
     assert moved._settings["views_sha256"] != first._settings["views_sha256"]
 
 
+def test_an_own_student_is_known_by_what_it_computes(world, tmp_path):
+    teacher = saved_teacher(tmp_path / "teacher.keras", seed=0)
+
+    def of_own(seed):
+        own = saved_teacher(tmp_path / "own.keras", seed=seed)
+        made = checkpoints_of(world, teacher, tmp_path, student=own, student_cuts="conv")
+        return made._settings["student_sha256"]
+
+    first = of_own(1)
+    assert of_own(1) == first != of_own(2)
+    assert "student_sha256" not in checkpoints_of(world, teacher, tmp_path)._settings
+
+
 def test_the_few_views_of_a_finished_run_are_of_all_classes(world, tmp_path, monkeypatch):
     teacher = saved_teacher(tmp_path / "teacher.keras", seed=0)
     config = world.config(teacher=teacher, teacher_cuts="conv", graft="0", workdir=str(tmp_path))

@@ -189,6 +189,23 @@ def test_test_set_of_other_classes_is_refused_before_training(settings, tmp_path
     assert nothing_written(settings)
 
 
+def test_a_test_set_of_training_images_is_refused(settings, easy_set, tmp_path):
+    with np.load(easy_set) as arrays:
+        np.savez(tmp_path / "one.npz", images=arrays["train_images"], labels=arrays["train_labels"])
+    one, folder = f"npz:{tmp_path / 'one.npz'}", f"folder:{tmp_path / 'images'}"
+    for name in ("bottom", "top"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        keras.utils.save_img(tmp_path / "images" / name / "0.png", np.zeros((8, 8, 1)))
+    for changes in (
+        {"eval_split": "train"},
+        {"dataset": one, "eval_dataset": one},
+        {"dataset": folder, "eval_dataset": f"{folder}/../images"},
+    ):
+        with pytest.raises(KgraftError, match="holds images that are trained on"):
+            run(settings, **changes)
+        assert nothing_written(settings)
+
+
 def test_test_set_of_other_labels_is_refused_before_training(settings, tmp_path):
     images = np.zeros((4, 8, 8, 1), np.uint8)
     np.savez(tmp_path / "b.npz", images=images, labels=np.arange(4) + 5)

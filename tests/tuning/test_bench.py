@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from kgraft.errors import KgraftError
@@ -31,3 +32,24 @@ def test_unknown_cuts_of_the_space_are_refused_by_name(world):
     config = world.config(vary=("teacher_cuts=down+conv2|down+conv9",))
     with pytest.raises(KgraftError, match="--teacher_cuts: the model has no layer 'conv9'"):
         Bench(config, world.teacher)
+
+
+def test_what_a_search_is_known_by(world, tmp_path):
+    """Images, labels and names may change in the files that the settings name."""
+    with np.load(world.folder / "images.npz") as arrays:
+        pixels, labels = arrays["train_images"], arrays["train_labels"]
+
+    def hashes(pixels=pixels, labels=labels):
+        arrays = {"train_images": pixels, "train_labels": labels}
+        np.savez(tmp_path / "a.npz", **arrays, test_images=pixels[::-1], test_labels=labels[::-1])
+        source = f"npz:{tmp_path / 'a.npz'}"
+        return Bench(
+            world.config(dataset=source, val_dataset=source, val_split="test"), world.teacher
+        ).hashes
+
+    first = hashes()
+    assert hashes() == first
+    changed = {name for name, found in hashes(255 - pixels).items() if found != first[name]}
+    assert changed == {"transfer_sha256", "validation_sha256"}
+    changed = hashes(labels=np.roll(labels, 1))
+    assert changed["validation_sha256"] != first["validation_sha256"]
