@@ -230,7 +230,9 @@ def finish(name: str, work: Callable[[], Any], on_interrupt: str = RESUME_HINT) 
         if type(error).__name__ != "ResourceExhaustedError":
             raise
         _fail(
-            name, "the device has too little memory for these settings: lower --batch", EXIT_ERROR
+            name,
+            "the device has too little memory for these settings; where it trains, lower --batch",
+            EXIT_ERROR,
         )
     except KeyboardInterrupt:
         _fail(name, f"stopped by Ctrl-C; {on_interrupt}", EXIT_INTERRUPTED)

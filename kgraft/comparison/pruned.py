@@ -20,10 +20,11 @@ from kgraft.graph import (
     without_training_layers,
 )
 from kgraft.students import Recipe, StudentBlock, make_adapter, set_adapter_matrix
-from kgraft.students.blueprint import is_addition, split_activations
+from kgraft.students.blueprint import split_activations
 from kgraft.students.channels import ChannelGroups, channel_groups, is_conv
 from kgraft.students.depth import without_units
 from kgraft.students.solved_body import solved_pattern
+from kgraft.students.thin_block import lock_stream
 from kgraft.students.thinning import plan_widths, thin_graph
 from kgraft.students.units import Run, group_runs
 
@@ -154,7 +155,7 @@ def _prune(
 ) -> tuple[StudentBlock, dict[str, np.ndarray]]:
     groups = channel_groups(full)
     if recipe.kind != "width":
-        _lock_stream(groups, full)
+        lock_stream(groups, full)
     plan = plan_widths(
         groups,
         full,
@@ -174,13 +175,6 @@ def _prune(
     )
     # Without some layers the output may have another name; the block's own is what others know.
     return made, stay | {block.graph.output: stay[full.output]}
-
-
-def _lock_stream(groups: ChannelGroups, full: Graph) -> None:
-    """Keeps the full width of the entry, the exit and all sums."""
-    sums = [call.output for call in full.calls if is_addition(call.op)]
-    for value in (full.input, full.output, *sums):
-        groups.lock(groups.of(value))
 
 
 def _adapter(

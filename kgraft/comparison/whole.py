@@ -18,13 +18,10 @@ from kgraft.comparison.pruned import fresh, prunable, pruned_student
 from kgraft.comparison.setting import Setting
 from kgraft.data.preprocess import preprocess
 from kgraft.grafting.span import adapter_variables, block_variables, run_student, run_teacher
+from kgraft.graph import remember_few_batches
 from kgraft.students import Start, StudentBlock, make_student
 
 Student = tuple[StudentBlock, ...]
-
-# What the papers' framework has by default; a new network needs it, because Keras's own 0.99 still
-# remembers the starting statistics after the few hundred updates of a cell.
-_BATCH_NORM_MOMENTUM = 0.9
 
 
 def random_blocks(setting: Setting) -> Student:
@@ -93,9 +90,8 @@ def as_whole(student: Student) -> Student:
 def set_momentum(student: Sequence[StudentBlock]) -> None:
     """Gives the BatchNorms of replaced blocks the momentum of a short training."""
     for block in student:
-        for layer in () if block.kept else block.body.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = _BATCH_NORM_MOMENTUM
+        if not block.kept:
+            remember_few_batches(block.body)
 
 
 def trainable(blocks: Sequence[StudentBlock]) -> list[Any]:

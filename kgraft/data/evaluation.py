@@ -1,5 +1,6 @@
 """Labelled batches for the report."""
 
+import collections
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -59,7 +60,8 @@ def _logit_of_label(source: Source, label_names: Sequence[str] | None) -> np.nda
     if tuple(label_names) == tuple(source.class_names):
         return np.arange(len(label_names))
     index = {name: position for position, name in enumerate(label_names)}
-    twice = [name for name in source.class_names if list(label_names).count(name) > 1]
+    counts = collections.Counter(label_names)
+    twice = [name for name in source.class_names if counts[name] > 1]
     if twice:
         raise KgraftError(
             f"{source.name}: class {twice[0]!r} is the name of several of the teacher's "

@@ -1,5 +1,6 @@
 """A folder of image files, one sub-folder a class or none at all."""
 
+import collections
 import functools
 import os
 import pathlib
@@ -39,7 +40,7 @@ class FolderSource(Source):
         self.name = f"folder:{path}"
         if channels not in (1, 3):
             raise KgraftError(
-                f"{self.name}: files of images have 1 or 3 channels and the model takes "
+                f"{self.name}: files are read as grey or RGB, 1 or 3 channels, and the model takes "
                 f"{channels}: give its images as npz:FILE or tfds:NAME"
             )
         self._root = pathlib.Path(os.path.expanduser(path))
@@ -50,7 +51,7 @@ class FolderSource(Source):
         per_class = [_images_below(folder) for folder in folders]
         loose = _images_in(self._root)
         self._check(folders, per_class, loose)
-        self._check_names(path for files in (*per_class, loose) for path in files)
+        self._check_names(path for paths in (folders, *per_class, loose) for path in paths)
         self._labels: np.ndarray | None = None
         self.class_names = None
         self._files = loose
@@ -104,21 +105,22 @@ class FolderSource(Source):
             {file.relative_to(folder).parts[0] for file in files}
             for folder, files in zip(folders, per_class, strict=True)
         ]
+        shared = collections.Counter(name for names in inner for name in names)
         for folder, names in zip(folders, inner, strict=True):
             if len(names) < 2 or loose or _images_in(folder):
                 continue
             # Splits hold the same classes; what is below classes has names of its own.
-            alike = sum(bool(names & others) for others in inner) > 1
+            alike = any(shared[name] > 1 for name in names)
             if alike or len(folders) == 1 or folder.name.lower() in _SPLITS:
                 raise KgraftError(
                     f"{self.name}: {folder.name} holds no images but folders of them: expected one "
                     f"sub-folder a class. Is {folder.name} a split? Then give folder:{folder}"
                 )
 
-    def _check_names(self, files: Iterable[pathlib.Path]) -> None:
+    def _check_names(self, paths: Iterable[pathlib.Path]) -> None:
         """Refuses what could not be written into lists of images, labels and reports."""
-        for file in files:
-            name = file.relative_to(self._root).as_posix()
+        for path in paths:
+            name = path.relative_to(self._root).as_posix()
             try:
                 name.encode()
             except UnicodeEncodeError:

@@ -147,6 +147,8 @@ class TfdsSource(Source):
         """Yields what is in the files."""
         try:
             yield from data.as_numpy_iterator()
+        except tf.errors.ResourceExhaustedError:
+            raise
         except tf.errors.OpError as error:
             reason = " ".join((error.message or type(error).__name__).split())
             raise KgraftError(

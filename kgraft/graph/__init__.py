@@ -10,6 +10,7 @@ from kgraft.graph.build import (
     rebuild,
     set_weights,
     thawed,
+    unconstrained,
 )
 from kgraft.graph.chain import Block, Chain, split_chain
 from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts, read_cuts
@@ -62,6 +63,7 @@ __all__ = [
     "thawed",
     "total_macs",
     "trace_model",
+    "unconstrained",
     "weights_sha256",
     "without_training_layers",
 ]

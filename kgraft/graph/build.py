@@ -19,15 +19,11 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
         **overrides: entries of the configuration to set otherwise.
 
     Returns:
-        A new operation, without constraints; a layer is not built yet. What has no weights and
-        cannot be made from its configuration (a `Lambda` with safe mode on) is returned as it is.
+        A new operation; a layer is not built yet. What has no weights and cannot be made from its
+        configuration (a `Lambda` with safe mode on) is returned as it is.
     """
     try:
-        config = op.get_config()
-        # What weights had to keep to in the training of the original, they need not when they are
-        # folded, solved and trained to something else.
-        free = {entry: None for entry in config if entry.endswith("_constraint")}
-        config = {**config, **free, **overrides}
+        config = {**op.get_config(), **overrides}
         if name is not None and "name" in config:
             config["name"] = name
         return type(op).from_config(config)
@@ -35,6 +31,27 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
         if getattr(op, "weights", None) or overrides:
             raise
         return op
+
+
+def unconstrained(op: Any) -> dict[str, None]:
+    """Returns what overrides the constraints of a layer's weights.
+
+    What they had to keep to in the training of the original, they need not when they are folded,
+    solved and trained to something else.
+
+    Args:
+        op: a Keras layer or operation.
+
+    Returns:
+        Entries of its configuration; none for a layer that Keras has not.
+    """
+    if not isinstance(op, keras.layers.Layer) or not type(op).__module__.startswith("keras."):
+        return {}
+    return {
+        entry: None
+        for entry, value in op.get_config().items()
+        if entry.endswith("_constraint") and value is not None
+    }
 
 
 def clone_built(op: keras.layers.Layer, shape: Shape, **overrides: Any) -> keras.layers.Layer:

@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 import numpy as np
+from keras import tree
 
-from kgraft.graph.ir import Call, Graph
+from kgraft.graph.ir import Call, Graph, Ref
 
 
 def weights_sha256(graph: Graph) -> str:
@@ -42,9 +43,22 @@ def _hashed_weights(graph: Graph) -> Any:
 
 def _described(call: Call) -> str:
     settings = {name: value for name, value in _settings(call.op).items() if name != "name"}
-    # The type of what JSON does not know, whose text may hold an address.
-    plain = json.dumps(settings, default=lambda value: type(value).__name__, sort_keys=True)
-    return repr((type(call.op).__name__, plain, call.args, dict(call.kwargs)))
+    given = tree.map_structure(_plain, (call.args, dict(call.kwargs)))
+    return repr((
+        type(call.op).__name__,
+        json.dumps(settings, default=_plain, sort_keys=True),
+        given,
+    ))
+
+
+def _plain(leaf: Any) -> Any:
+    """Arrays by all their values; what else JSON does not know by its type: text may be cut."""
+    if isinstance(leaf, Ref | str | int | float | bool | type(None)):
+        return leaf
+    if hasattr(leaf, "__array__"):
+        values = np.ascontiguousarray(leaf)
+        return f"{values.dtype} {values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
+    return type(leaf).__name__
 
 
 def _settings(op: Any) -> dict[str, Any]:

@@ -61,27 +61,31 @@ def logits_graph(graph: Graph, outputs: str = "auto") -> tuple[Graph, str]:
 
 
 def closing_calls(graph: Graph) -> tuple[Call, ...]:
-    """Returns the calls that make the output: those that only rearrange, and what computes it.
+    """Returns the calls that the precision of the output hangs on.
 
     Args:
         graph: any piece of a network.
 
     Returns:
-        From the last one back; the last of them computes, unless all rearrange.
+        From the last one back: what only rearranges and operations on one value, which compute in
+        the type that they are given, and the first layer before them that computes.
     """
     found: list[Call] = []
     call = graph.producer(graph.output)
     while call is not None:
         found.append(call)
-        if not _rearranges(call.op):
+        passes = _rearranges(call.op) or not isinstance(call.op, kl.Layer)
+        if not passes or len(call.inputs) != 1:
             break
         call = graph.producer(call.input)
     return tuple(found)
 
 
 def _last_computing_call(graph: Graph) -> Call | None:
-    calls = closing_calls(graph)
-    return calls[-1] if calls and not _rearranges(calls[-1].op) else None
+    call = graph.producer(graph.output)
+    while call is not None and _rearranges(call.op):
+        call = graph.producer(call.input)
+    return call
 
 
 def _rearranges(op: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import layers as kl
 
-from kgraft.graph.build import clone_built
+from kgraft.graph.build import clone_built, unconstrained
 from kgraft.graph.ir import Call, Graph
 
 # Layers that do something in training only.
@@ -123,7 +123,8 @@ def fold_batch_norm(
     pairs, stayed = _foldable_pairs(graph, spare)
     for norm, conv in pairs:
         shape = graph.shapes[conv.input]
-        new = clone_built(conv.op, shape, use_bias=True, bias_initializer="zeros")
+        free = unconstrained(conv.op)
+        new = clone_built(conv.op, shape, use_bias=True, bias_initializer="zeros", **free)
         _set_folded(conv.op, new, batch_norm_scale_shift(norm.op))
         graph = graph.with_op(conv.name, new).without(norm.name)
     return graph, stayed

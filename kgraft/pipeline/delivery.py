@@ -1,6 +1,7 @@
 """The student handed over: exported, verified, measured and reported."""
 
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
@@ -85,9 +86,7 @@ def deliver(
         KgraftError: a format cannot be written.
     """
     model = compressed.model
-    # What is there is of the student that this one takes the place of.
-    for name in (JSON_NAME, MARKDOWN_NAME):
-        (workdir / name).unlink(missing_ok=True)
+    _forget_another_student(workdir, config)
     save_model(model, workdir / STUDENT)
     takes = device_input(config.export, job.teacher.preprocess, job.transfer.resize)
     files, verifications = export_verified(
@@ -101,6 +100,23 @@ def deliver(
         quantized=compressed.quantized,
     )
     return Delivery(model, fused, compressed, files, takes, verifications)
+
+
+def _forget_another_student(workdir: pathlib.Path, config: RunConfig) -> None:
+    """Removes the report of a student that this one takes the place of.
+
+    A run may be gone on with to another third stage, and stopped before it has its own report.
+    """
+    path = workdir / JSON_NAME
+    if not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["flags"]["compress"]
+    except (OSError, ValueError, KeyError, TypeError):
+        before = None
+    if before != json.loads(json.dumps(config.to_dict()["compress"])):
+        for name in (JSON_NAME, MARKDOWN_NAME):
+            (workdir / name).unlink(missing_ok=True)
 
 
 def make_report(

@@ -25,7 +25,7 @@ class FinishedRun:
 
     Attributes:
         model: the fused student.
-        data: the settings of its images, with what `auto` came to.
+        data: the settings of its images.
         preprocess: name of what turns pixels into the student's input.
         sha256: hash of the list of its transfer images.
         compress: how the student was compressed.

@@ -88,7 +88,7 @@ def random_thin_block(
     remember_few_batches(full)
     groups = channel_groups(full)
     if inner:
-        _lock_stream(groups, full)
+        lock_stream(groups, full)
     plan = plan_widths(
         groups,
         full,
@@ -134,7 +134,7 @@ def solved_thin_block(
     views = affordable_views(full)
     entry = activations(block.index, views)
     if inner:
-        _lock_stream(groups, full)
+        lock_stream(groups, full)
     scores = channel_scores(full, groups, entry)
     if not _is_last(chain, block):
         _add_exit_scores(scores, groups, full, chain.blocks[block.index + 1], activations)
@@ -165,8 +165,13 @@ def solved_thin_block(
     return Thinned(student, made.kept)
 
 
-def _lock_stream(groups: ChannelGroups, full: Graph) -> None:
-    """Keeps the full width of the entry, the exit and all sums."""
+def lock_stream(groups: ChannelGroups, full: Graph) -> None:
+    """Keeps the full width of the entry, the exit and all sums.
+
+    Args:
+        groups: the channel groups of the block; what is locked is noted in them.
+        full: the block.
+    """
     for value in (full.input, full.output):
         groups.lock(groups.of(value))
     for call in full.calls:

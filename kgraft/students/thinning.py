@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers as kl
 
-from kgraft.graph import Call, Graph, clone_op, rebuild, set_weights
+from kgraft.graph import Call, Graph, clone_op, rebuild, set_weights, unconstrained
 from kgraft.students.channels import ChannelGroups, is_conv, is_depthwise
 
 Plan = Mapping[int, np.ndarray]
@@ -70,7 +70,7 @@ def thin_graph(graph: Graph, groups: ChannelGroups, plan: Plan, *, copy: bool) -
     width_in = len(groups.kept(graph.input, plan))
 
     def new_op(call: Call) -> Any:
-        overrides = _overrides(call, groups, plan, graph)
+        overrides = unconstrained(call.op) | _overrides(call, groups, plan, graph)
         op = clone_op(call.op, **overrides)
         if isinstance(op, keras.layers.Layer) and op is not call.op:
             op.trainable = True

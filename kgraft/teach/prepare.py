@@ -184,8 +184,8 @@ def _check_apart(config: TeachConfig, source: Source, test: Source) -> None:
     """Refuses to report accuracy on images that are trained on."""
     spec = config.eval_dataset or config.dataset
     one_place = config.eval_data_dir in (None, config.data_dir)
-    same = one_place and same_set(config.dataset, spec)
-    overlap = same and test.ids_span_splits and not set(source.ids).isdisjoint(test.ids)
+    same = same_set(config.dataset, spec) and (one_place or not spec.startswith("tfds:"))
+    overlap = same and test.ids_span_splits and not set(test.ids).isdisjoint(source.ids)
     if overlap or (same and config.split == config.eval_split) or same_folder(config.dataset, spec):
         raise KgraftError(
             f"the test set {spec}, split {config.eval_split}, holds images that are trained on "

@@ -118,7 +118,7 @@ def test_flagfile_that_is_no_text(command, tmp_path):
         (
             type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"),
             1,
-            "the device has too little memory for these settings: lower --batch",
+            "the device has too little memory for these settings; where it trains, lower --batch",
         ),
         (KeyboardInterrupt(), 130, f"stopped by Ctrl-C; {entry.RESUME_HINT}"),
     ],

@@ -13,7 +13,7 @@ from small_models import (
     small_model,
     trained,
 )
-from student_cases import chain_of
+from student_cases import chain_of, student_of
 
 from kgraft.comparison.pruned import check_prunable, fresh, prunable, pruned_student
 from kgraft.comparison.whole import as_whole
@@ -117,6 +117,22 @@ def test_inner_thins_between_the_sums_alone(deep):
     assert body.call("unit1_a").op.filters == 3
     assert body.call("unit1_b").op.filters == 6
     assert prune(deep, "1", "inner:0.5").blocks[1].entry is None
+
+
+@pytest.mark.parametrize("recipe", ["inner:0.5", "width:0.5"])
+def test_a_hard_swish_is_thinned_as_our_own_students_is(recipe):
+    """A number added makes no sum."""
+    image = keras.Input((8, 8, 3))
+    stem = conv(image, 8, name="stem", activation="relu")
+    y = conv(stem, 16, name="wide")
+    y = conv(y * kl.ReLU(6.0)(y + 3.0) * (1 / 6), 8, name="narrow")
+    x = kl.Add(name="sum")([stem, y])
+    chain = split_chain(trace_model(trained(keras.Model(image, kl.Flatten()(x)))), ("stem",))
+    pruned = prune(chain, "1", recipe).blocks[1].body
+    ours = student_of(chain, graft="1", recipe=recipe)[1].body
+    for name in ("wide", "narrow"):
+        assert pruned.call(name).op.filters == ours.call(name).op.filters
+    assert pruned.call("wide").op.filters == 8
 
 
 def test_units_without_an_addition_cannot_be_left_out():

@@ -155,7 +155,7 @@ def test_names_that_are_not_utf8(tmp_path, name):
 
 
 def test_files_have_no_other_channels(class_folder):
-    message = r"have 1 or 3 channels and the model takes 4: give its images as npz:FILE or tfds:"
+    message = r"grey or RGB, 1 or 3 channels, and the model takes 4: give its images as npz:FILE or"
     with pytest.raises(KgraftError, match=message):
         open_source(f"folder:{class_folder}", channels=4)
 

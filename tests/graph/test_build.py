@@ -11,7 +11,6 @@ from kgraft.graph import (
     clone_graph,
     clone_op,
     copy_weights,
-    fold_batch_norm,
     rebuild,
     thawed,
     trace_model,
@@ -194,20 +193,3 @@ def test_copies_of_an_adapted_normalization_normalize_alike():
     assert np.abs(wanted - np.reshape(x, wanted.shape)).max() > 0.5
     assert_close(clone_graph(graph, trainable=False)(x), wanted)
     assert_close(as_model(graph, name="copy")(x), wanted)
-
-
-def test_constraints_of_the_originals_training_stay_behind():
-    """They would act on kernels that have taken a BatchNorm in."""
-    image = keras.Input((6, 6, 3))
-    limit = keras.constraints.MaxNorm(1.0)
-    x = kl.DepthwiseConv2D(3, depthwise_constraint=limit, name="each")(image)
-    x = kl.Conv2D(4, 3, kernel_constraint=limit, bias_constraint=limit, name="conv")(x)
-    x = kl.BatchNormalization(gamma_constraint="non_neg", name="norm")(x)
-    graph = trace_model(keras.Model(image, kl.Flatten()(x)))
-    folded, _ = fold_batch_norm(graph)
-    for made in (clone_graph(graph, trainable=True), clone_graph(folded, trainable=True), folded):
-        conv = made.call("conv").op
-        assert conv.kernel.constraint is None and conv.bias.constraint is None
-    for layer in clone_graph(graph, trainable=True).layers:
-        assert all(variable.constraint is None for variable in layer.variables)
-    assert graph.call("conv").op.kernel.constraint is limit

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as kl
 
-from kgraft.graph import find_cuts, frozen_chain, frozen_graph, split_chain, trace_model
+from kgraft.graph import (
+    find_cuts,
+    frozen_chain,
+    frozen_graph,
+    logits_graph,
+    split_chain,
+    trace_model,
+)
 from kgraft.graph.frozen import WholeMapConv
 from tests.small_models import assert_close, conv, images, small_model, state, trained
 
@@ -135,3 +142,15 @@ def test_what_makes_the_logits_is_exact_whatever_comes_behind_it(close):
     logits, first = found.call("logits").op, found.call("conv").op
     assert (first.compute_dtype, logits.compute_dtype) == ("bfloat16", "float32")
     assert found(images(4, (6, 6, 3))).dtype == tf.float32
+
+
+def test_the_logarithm_of_probabilities_is_exact():
+    """It is no layer and computes in the type of what comes in, here from a layer's sigmoid."""
+    image = keras.Input((6, 6, 3))
+    x = kl.GlobalAveragePooling2D()(conv(image, 4, name="conv"))
+    model = trained(keras.Model(image, kl.Dense(5, "sigmoid", name="shares")(x)))
+    graph, _ = logits_graph(trace_model(model), "probabilities")
+    found = frozen_graph(graph, dtype="bfloat16")
+    assert found(images(4, (6, 6, 3))).dtype == tf.float32
+    assert found.call("shares").op.compute_dtype == "float32"
+    assert found.call("conv").op.compute_dtype == "bfloat16"

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 from keras import layers as kl
 from small_models import small_model
 
@@ -57,3 +58,16 @@ def test_operators_count():
         return trace_model(keras.Model(image, kl.Flatten(name="flat")(image * scale)))
 
     assert graph_sha256(model(0.5)) != graph_sha256(model(0.25))
+
+
+def test_every_value_of_a_constant_counts():
+    """Long arrays are not printed in full."""
+
+    def model(mean):
+        image = keras.Input((20, 20, 3))
+        return trace_model(keras.Model(image, kl.Flatten()(image - mean)))
+
+    mean = np.linspace(0, 1, 1200, dtype="float32").reshape(20, 20, 3)
+    other = mean.copy()
+    other[10, 10] += 1e-7
+    assert graph_sha256(model(mean)) == graph_sha256(model(mean)) != graph_sha256(model(other))

@@ -87,11 +87,14 @@ def test_the_report_of_another_student_does_not_stay(world, workdir, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(delivery, "export_verified", stopped)
-    config = world.config(
-        workdir=str(workdir), eval_dataset=world.npz, steps=(0, 0), graft="1", resume=True
-    )
+    settings = {"eval_dataset": world.npz, "steps": (0, 0), "graft": "1", "resume": True}
     with pytest.raises(KeyboardInterrupt):
-        api.distill(config)
+        api.distill(world.config(workdir=str(workdir), **settings))
+    # The same student still has its report.
+    assert read_finished(workdir).compress.compress == "none"
+    compressed = {"compress": "prune", "compress_steps": 2, "sparsity_schedule": "constant"}
+    with pytest.raises(KeyboardInterrupt):
+        api.distill(world.config(workdir=str(workdir), **settings, **compressed))
     with pytest.raises(KgraftError, match=r"has no report\.json: finish it by kgraft-distill with"):
         again(workdir, ("int8",))
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers as kl
 from small_models import assert_close, conv, images, small_model, state
 
-from kgraft.graph import clone_graph, trace_model
+from kgraft.graph import clone_graph, fold_batch_norm, trace_model
 from kgraft.students.channels import channel_groups, is_conv
 from kgraft.students.thinning import plan_widths, thin_graph
 
@@ -135,3 +135,19 @@ def test_all_layers_of_a_thin_block_train():
     thin = thin_graph(graph, groups, plan, copy=True)
     assert all(layer.trainable for layer in thin.layers)
     assert graph.trainable_variables == []
+
+
+def test_constraints_of_the_originals_training_stay_behind():
+    """They would act on kernels that have taken a BatchNorm in."""
+    image = keras.Input((8, 8, 3))
+    limit = keras.constraints.MaxNorm(1.0)
+    x = kl.Conv2D(8, 3, kernel_constraint=limit, name="first")(image)
+    x = kl.DepthwiseConv2D(3, depthwise_constraint=limit, name="each")(x)
+    x = kl.Conv2D(4, 3, kernel_constraint=limit, bias_constraint=limit, name="conv")(x)
+    x = kl.BatchNormalization(gamma_constraint="non_neg", name="norm")(x)
+    graph = trace_model(keras.Model(image, kl.Flatten()(x)))
+    folded, _ = fold_batch_norm(graph)
+    assert folded.call("conv").op.kernel.constraint is None
+    thin = thin_graph(graph, channel_groups(graph), {}, copy=True)
+    assert all(variable.constraint is None for layer in thin.layers for variable in layer.variables)
+    assert graph.call("conv").op.kernel.constraint is limit
