@@ -33,13 +33,11 @@ from kgraft.students.blueprint import (
 )
 from kgraft.students.channels import is_conv, is_depthwise
 from kgraft.students.connected import run_pieces
+from kgraft.students.ridge import MOST_SQUARED
 from kgraft.students.solve import solve_body
 from kgraft.students.sparse import Sparsity
 from kgraft.students.thin_block import affordable_views
 
-# A kernel that reads more values than this (places times channels) is left as it is: its normal
-# matrix, some seven times over, would not fit.
-_MOST_FEATURES = 4608
 # So many times as many views are worth a new start.
 _WORTH = 2
 
@@ -72,7 +70,7 @@ def _fitted_layers(graph: Graph) -> frozenset[str]:
         call.name
         for call in graph.calls
         if uses[id(call.op)] == 1
-        and (is_depthwise(call.op) or (is_conv(call.op) and _features(call.op) <= _MOST_FEATURES))
+        and (is_depthwise(call.op) or (is_conv(call.op) and _features(call.op) <= MOST_SQUARED))
     )
 
 

@@ -1,9 +1,8 @@
 """One layer fitted in closed form: its least-squares problem on the values that reach it."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from keras import layers as kl
 from kgraft.graph import batch_slices
 from kgraft.students.channels import is_depthwise
 from kgraft.students.ridge import (
+    MOST_SQUARED,
     NormalEquations,
     RidgeSystem,
     RowSystem,
@@ -31,8 +31,6 @@ _SPARSE_RIDGE = 1e-1
 _SELECTION_RIDGE = 1e-3
 # Rows per unknown beyond which more places of the same images no longer change the fit.
 _ROWS_PER_FEATURE = 16
-# Features beyond which `x'x`, of which there are some six, is too much memory for few rows.
-_MOST_SQUARED = 4608
 _MIN_ROWS = 20_000
 # Part of the entropy of random places, so that they share no stream with draw and views.
 _PLACES = 11
@@ -42,6 +40,8 @@ _PIECES = 8
 _HELDOUT = 4
 # How often the targets below a ReLU are set anew.
 _RECTIFIED_ROUNDS = 3
+
+Solution = tuple[np.ndarray, np.ndarray]  # weights and bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +180,7 @@ class LayerFit:
     def _has_few_rows(self, features: int) -> bool:
         """Whether sums over features would take much memory, and the rows are fewer."""
         rows = self._share(None) * math.prod(self.wanted.parts[0][0].shape[:-1])
-        return features > _MOST_SQUARED and rows < features
+        return features > MOST_SQUARED and rows < features
 
     def _solved_by_rows(self, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights and bias as `_solved` finds them."""
@@ -188,24 +188,22 @@ class LayerFit:
         apart = np.repeat([piece % _HELDOUT == _HELDOUT - 1 for piece in pieces], [*map(len, xs)])
         x, wanted = np.concatenate(xs), np.concatenate(wanteds)
         rest = 0.0 if rests[0] is None else np.concatenate(rests)
-        system_of = functools.partial(RowSystem.of, bias=self.layer.use_bias)
 
-        def error(strength: float) -> float:
-            """Squared error on rows that are held out."""
-            system = system_of(x[~apart], towards, strength=strength)
+        def heldout_error(strength: float) -> float:
+            system = RowSystem.of(x[~apart], towards, strength=strength, bias=self.layer.use_bias)
             weights, bias = system.solve((wanted - rest)[~apart])
             return float(np.square(x[apart] @ weights + bias - (wanted - rest)[apart]).sum())
 
-        strength = min(STRENGTHS, key=error) if 0 < apart.sum() < len(x) else LAYER_RIDGE
-        system = system_of(x, towards, strength=strength)
-        new = before = system.solve(wanted - rest)
-        if self.wanted.bounds is None:
+        strength = min(STRENGTHS, key=heldout_error) if 0 < apart.sum() < len(x) else LAYER_RIDGE
+        system = RowSystem.of(x, towards, strength=strength, bias=self.layer.use_bias)
+        new, bounds = system.solve(wanted - rest), self.wanted.bounds
+        if bounds is None:
             return new
-        for number in range(_RECTIFIED_ROUNDS):
-            weights, bias = _ahead(new, before, number)
-            target = _free_outside(wanted, x @ weights + bias + rest, self.wanted.bounds)
-            before, new = new, system.solve(target - rest)
-        return new
+
+        def again(weights: np.ndarray, bias: np.ndarray) -> Solution:
+            return system.solve(_free_outside(wanted, x @ weights + bias + rest, bounds) - rest)
+
+        return _in_rounds(new, again)
 
     def _rectified(
         self,
@@ -220,16 +218,16 @@ class LayerFit:
         brings the error behind the ReLU down; going on in the direction of the last step, as in
         Nesterov's method, takes fewer of them.
         """
-        new = before = system.solve()
-        for number in range(_RECTIFIED_ROUNDS):
-            weights, bias = _ahead(new, before, number)
+
+        def again(weights: np.ndarray, bias: np.ndarray) -> Solution:
             fresh = system.equations.without_targets()
             for _, x, wanted, rest in self._rows(channels):
                 made = x @ weights + bias + (0 if rest is None else rest)
                 target = _free_outside(wanted, made, bounds)
                 fresh.add_targets(x, target if rest is None else target - rest)
-            before, new = new, system.solve(fresh)
-        return new
+            return system.solve(fresh)
+
+        return _in_rounds(system.solve(), again)
 
     def _set(self, kernel: np.ndarray, bias: np.ndarray) -> None:
         self.layer.set_weights([kernel, *([bias] if self.layer.use_bias else [])])
@@ -280,13 +278,14 @@ class LayerFit:
         return min(1.0, max(_MIN_ROWS, _ROWS_PER_FEATURE * features) / places)
 
 
-def _ahead(
-    new: tuple[np.ndarray, np.ndarray], before: tuple[np.ndarray, np.ndarray], number: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias some way on in the direction of the last step, in float32."""
-    share = number / (number + 3)
-    weights, bias = (n + share * (n - b) for n, b in zip(new, before, strict=True))
-    return weights.astype("float32"), bias.astype("float32")
+def _in_rounds(new: Solution, again: Callable[[np.ndarray, np.ndarray], Solution]) -> Solution:
+    """Solves again from some way on in the direction of the last step, a few times."""
+    before = new
+    for number in range(_RECTIFIED_ROUNDS):
+        ahead = number / (number + 3)
+        weights, bias = (n + ahead * (n - b) for n, b in zip(new, before, strict=True))
+        before, new = new, again(weights.astype("float32"), bias.astype("float32"))
+    return new
 
 
 def _free_outside(wanted: np.ndarray, made: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:

@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy.linalg
 
+# Features beyond which `x'x` is too large: 170 MB in float64 at this many, of which there are some
+# seven while a problem is solved.
+MOST_SQUARED = 4608
+
 # Gives the solution of a system for some right-hand sides, `[features, targets]` to the same.
 Solver = Callable[[np.ndarray], np.ndarray]
 

@@ -122,7 +122,7 @@ def test_layers_without_a_loss_before_them_keep_their_weights(stage, student):
 
 
 def test_a_kernel_that_reads_too_much_is_left_alone(stage, student, monkeypatch):
-    monkeypatch.setattr(solved_pruning, "_MOST_FEATURES", 30)
+    monkeypatch.setattr(solved_pruning, "MOST_SQUARED", 30)
     assert "conv3" not in solvable_layers(student) and "logits" in solvable_layers(student)
     weights = solve_pruned(student, student, dict.fromkeys(KERNELS, HALF), stage.bank)
     assert "conv3" not in weights

@@ -35,6 +35,11 @@ def by_numpy(x, y, towards, *, strength, bias):
     return weights, mean_y - mean_x @ weights
 
 
+def assert_numpys(got, x, y, towards, **how):
+    for a, b in zip(got, by_numpy(x, y, towards, **how), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8)
+
+
 @given(
     seed=st.integers(0, 2**16),
     features=st.integers(1, 6),
@@ -49,9 +54,7 @@ def test_ridge_is_numpys_least_squares(seed, features, targets, strength, bias):
     y = rng.normal(-2.0, 1.0, [50, targets])
     towards = rng.normal(size=[features, targets])
     got = ridge(gathered(x, y), towards, strength=strength, bias=bias)
-    wanted = by_numpy(x, y, towards, strength=strength, bias=bias)
-    for a, b in zip(got, wanted, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-8)
+    assert_numpys(got, x, y, towards, strength=strength, bias=bias)
 
 
 @given(
@@ -67,9 +70,7 @@ def test_a_system_of_rows_gives_the_same(seed, rows, features, strength, bias):
     x, y = rng.normal(1.0, 1.0, [rows, features]), rng.normal(-2.0, 1.0, [rows, 3])
     towards = rng.normal(size=[features, 3])
     got = RowSystem.of(x, towards, strength=strength, bias=bias).solve(y)
-    wanted = by_numpy(x, y, towards, strength=strength, bias=bias)
-    for a, b in zip(got, wanted, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-8)
+    assert_numpys(got, x, y, towards, strength=strength, bias=bias)
 
 
 def test_a_system_that_rounding_made_indefinite_is_solved_all_the_same():
