@@ -33,6 +33,7 @@ setuptools.setup(
         "keras-tuner>=1.4.7,<2",
         "matplotlib>=3.9,<4",  # the pictures of kgraft-compare and kgraft-tune
         "numpy>=1.26",
+        "pillow>=11",  # reads what TensorFlow does not: BMP with a colour table, WebP, TIFF
         "scikit-learn>=1.5,<2",  # Keras Tuner's BayesianOptimization needs it undeclared
         "scipy>=1.13,<2",
         "tensorboard>=2.20,<3",  # Keras Tuner needs it; tensorflow 2.21 no longer brings it

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kgraft.api import distill
     from kgraft.comparison import CompareConfig, compare
     from kgraft.config import (
+        CompressConfig,
         DataConfig,
         ExportConfig,
         RunConfig,
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CompareConfig",
+    "CompressConfig",
     "DataConfig",
     "ExportConfig",
     "KgraftError",
@@ -48,6 +50,7 @@ _MODULES = {
     "StudentConfig": "kgraft.config",
     "DataConfig": "kgraft.config",
     "TrainConfig": "kgraft.config",
+    "CompressConfig": "kgraft.config",
     "ExportConfig": "kgraft.config",
     "KgraftError": "kgraft.errors",
     "tune": "kgraft.tuning",

@@ -17,6 +17,7 @@ from kgraft.pipeline.compression import check_compression, compress_student
 from kgraft.pipeline.delivery import deliver, make_report
 from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import fill_banks, open_job
+from kgraft.pipeline.keras_settings import usual_keras_settings
 from kgraft.pipeline.parallel import train_side_by_side
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.targets import warn_of_targets
@@ -96,6 +97,7 @@ def distill(
     return run(settings, Stopwatch(), teacher_model)
 
 
+@usual_keras_settings()
 def run(
     config: RunConfig, watch: Stopwatch, teacher_model: keras.Model | None = None
 ) -> Result | Unfinished | None:

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,3 +115,11 @@ def check_source(flag: str, spec: str) -> None:
         raise KgraftError(
             f"--{flag} must be tfds:NAME, folder:PATH, npz:PATH or embedded:NAME; got {spec!r}"
         )
+
+
+def with_home(text: str) -> str:
+    """Returns a path, or a data source of a path, with `~` expanded; other text as it is."""
+    kind, colon, rest = text.partition(":")
+    if colon and kind in ("folder", "npz"):
+        return f"{kind}:{os.path.expanduser(rest)}"
+    return os.path.expanduser(text)

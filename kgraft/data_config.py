@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from typing import NamedTuple
 
 from kgraft.checks import at_least, check_seed, check_source, one_of, whole
 from kgraft.errors import KgraftError
@@ -115,17 +116,50 @@ def same_folder(one: str, other: str) -> bool:
     return first == second or first in second.parents or second in first.parents
 
 
-def same_set(one: str | None, other: str | None) -> bool:
-    """Returns whether two specs are one data set, a file of arrays by whatever path.
+class Place(NamedTuple):
+    """Where images come from, as settings tell it.
+
+    Attributes:
+        dataset: a spec, or None for no set.
+        split: of the set, where it has any.
+        data_dir: folder of prepared TFDS data.
+    """
+
+    dataset: str | None
+    split: str
+    data_dir: str | None
+
+
+def same_images(one: Place, other: Place) -> bool:
+    """Returns whether two places hold the same images, as far as the settings tell.
 
     Args:
-        one: `npz:FILE`, another spec, or None for no set.
+        one: a place.
+        other: another. Splits mean nothing to a folder, and one inside the other shares its images;
+            `data_dir` means something to `tfds:` alone.
+    """
+    if one.dataset is None or other.dataset is None:
+        return False
+    one_place = one.data_dir == other.data_dir or not one.dataset.startswith("tfds:")
+    same = same_set(one.dataset, other.dataset) and one.split == other.split and one_place
+    return same or same_folder(one.dataset, other.dataset)
+
+
+def same_set(one: str | None, other: str | None) -> bool:
+    """Returns whether two specs are one data set.
+
+    Args:
+        one: `npz:FILE` by whatever path, `tfds:NAME` of whatever version, another spec, or None for
+            no set.
         other: as `one`.
     """
     if one is None or other is None:
         return False
-    arrays = one.startswith("npz:") and other.startswith("npz:")
-    return one == other or (arrays and _path(one) == _path(other))
+    if one.startswith("npz:") and other.startswith("npz:"):
+        return _path(one) == _path(other)
+    if one.startswith("tfds:") and other.startswith("tfds:"):
+        return one.split(":")[1] == other.split(":")[1]
+    return one == other
 
 
 def _path(spec: str) -> pathlib.Path:

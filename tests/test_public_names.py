@@ -13,6 +13,7 @@ def test_settings_and_error_are_public():
     assert kgraft.DataConfig is config.DataConfig
     assert kgraft.TrainConfig is config.TrainConfig
     assert kgraft.ExportConfig is config.ExportConfig
+    assert kgraft.CompressConfig is config.CompressConfig
     assert kgraft.CompareConfig is CompareConfig
     assert kgraft.KgraftError is errors.KgraftError
 

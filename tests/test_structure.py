@@ -35,6 +35,7 @@ ORDER = (
     "cli",
 )
 INDEPENDENT = ("data", "graph", "zoo")
+APART = {"tuning": {"comparison"}, "comparison": {"tuning"}}
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "numpy", "ai_edge_litert")
 LIGHT = (
     "errors",
@@ -99,6 +100,7 @@ def test_imports_follow_the_flow(path):
     allowed = set(ORDER[: ORDER.index(name) + 1])
     if name in INDEPENDENT:
         allowed = {"errors", "checks", "data_config", "config", name}
+    allowed -= APART.get(name, set())
     assert own_packages(parse(path)) & set(ORDER) <= allowed
 
 

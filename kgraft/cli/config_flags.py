@@ -6,13 +6,13 @@ value is checked.
 
 import dataclasses
 import math
-import os
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
 
+from kgraft.checks import with_home
 from kgraft.errors import KgraftError
 
 NOTHING = ("", "none")
@@ -122,14 +122,6 @@ class FieldParser(flags.ArgumentParser):
         return self.expected
 
 
-def _text(argument: str) -> str:
-    """Returns the text; `~` is expanded because no shell expands it behind an equals sign."""
-    kind, colon, rest = argument.partition(":")
-    if colon and kind in ("folder", "npz"):
-        return f"{kind}:{os.path.expanduser(rest)}"
-    return os.path.expanduser(argument)
-
-
 def _finite(argument: str) -> float:
     value = float(argument)
     if not math.isfinite(value):
@@ -179,8 +171,9 @@ def _optional(convert: Callable[[str], Any]) -> Callable[[str], Any]:
 
 PARSERS: dict[Any, FieldParser] = {
     bool: FieldParser(_switch, "true or false"),
-    str: FieldParser(_text, "text"),
-    str | None: FieldParser(_optional(_text), "text, or none"),
+    # No shell expands a ~ behind an equals sign.
+    str: FieldParser(with_home, "text"),
+    str | None: FieldParser(_optional(with_home), "text, or none"),
     int: FieldParser(int, "a whole number"),
     int | None: FieldParser(_optional(int), "a whole number, or none"),
     float: FieldParser(_finite, "a finite number"),

@@ -7,6 +7,7 @@ is loaded only when the flags are good: `--help` and a wrong flag are answered a
 
 import functools
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -229,14 +230,18 @@ def finish(name: str, work: Callable[[], Any], on_interrupt: str = RESUME_HINT) 
         # TensorFlow's, known by its name: not every command has loaded TensorFlow.
         if type(error).__name__ != "ResourceExhaustedError":
             raise
-        _fail(
-            name,
-            "the device has too little memory for these settings; where it trains, lower --batch",
-            EXIT_ERROR,
-        )
+        _fail(name, _exhausted(str(error)), EXIT_ERROR)
     except KeyboardInterrupt:
         _fail(name, f"stopped by Ctrl-C; {on_interrupt}", EXIT_INTERRUPTED)
     sys.exit(0)
+
+
+def _exhausted(text: str) -> str:
+    # What TensorFlow's file writers run out of is the disk.
+    full = re.search(r"(\S+); (No space left on device)", text)
+    if full:
+        return "cannot write {}: {}".format(*full.groups())
+    return "the device has too little memory for these settings; where it trains, lower --batch"
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:

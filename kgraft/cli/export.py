@@ -29,7 +29,7 @@ RUN = Section(
         "dataset": "where the transfer images of the run lie now, in the form of kgraft-distill's "
         "--dataset; none for where they lay",
         "data_dir": "folder of prepared TFDS data; none for the run's",
-        "eval_dataset": "labelled test images; none for the run's",
+        "eval_dataset": "labelled test images; none for the run's, off for no test set",
         "eval_split": "part of the data set to test on; none for the run's",
         "eval_data_dir": "folder of prepared TFDS data of the test set; none for the run's",
     },

@@ -54,12 +54,12 @@ def _tells(updates: int) -> keras.callbacks.Callback:
 
 def _joined(student: Student) -> tuple[tuple[Graph, ...], set[int]]:
     """The pieces of the student in order, and the ids of the layers that train."""
-    pieces, own = [], set()
+    pieces: list[Graph] = []
+    own: set[int] = set()
     for block in student:
-        parts = [p for p in (block.entry, block.body, block.exit) if p is not None]
-        pieces += parts
+        pieces += block.pieces
         if not block.kept:
-            own |= {id(layer) for part in parts for layer in part.layers}
+            own |= {id(layer) for piece in block.pieces for layer in piece.layers}
     return tuple(pieces), own
 
 

@@ -4,12 +4,12 @@ import dataclasses
 import tempfile
 from typing import Any
 
-from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.comparison.setting import Outcome, Setting
 from kgraft.comparison.whole import random_blocks, set_momentum
 from kgraft.config import RunConfig
 from kgraft.grafting import Checkpoints, Phase, choose_compute, fuse, graft_schedule
 from kgraft.pipeline.job import Banks, make_blocks
+from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.training import SELECTION_RULES, train_student
 
 # The paper's settings of 10 images a class; rates and batch are scaled by shots / 10. Updates in
@@ -164,7 +164,7 @@ def _graft(
 ) -> Outcome:
     """Makes and trains student blocks as `kgraft.api.distill` does, with the cell's banks."""
     job = dataclasses.replace(setting.job, phases=phases)
-    watch = QuietStopwatch()
+    watch = Stopwatch(say=None)
     with setting.strategy.scope():
         student = random_blocks(setting) if fresh else make_blocks(job, config, setting.bank, watch)
         compute = choose_compute(config.train.precision, job.chain, setting.heldout)

@@ -1,15 +1,14 @@
 """The picture: accuracy over shots, one line a method, with the spread over draws."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kgraft.comparison.summary import SummaryRow
-from kgraft.data.write import writing_aside
+from kgraft.report.pictures import save_pictures
 
 PICTURES = ("compare.svg", "compare.png")
 _OURS = "kgraft"
-_FORMATS = {".svg": "svg", ".png": "png"}
 
 
 def draw(
@@ -31,43 +30,6 @@ def draw(
         _draw_axes(figure.add_subplot(), rows, teacher, title)
 
     return save_pictures(folder, PICTURES, paint)
-
-
-def save_pictures(
-    folder: pathlib.Path,
-    names: Sequence[str],
-    paint: Callable[[Any], None],
-    *,
-    size: tuple[float, float] = (7.2, 4.8),
-) -> tuple[pathlib.Path, ...]:
-    """Saves one figure under several names; each file is whole or absent.
-
-    Args:
-        folder: where the pictures go.
-        names: names of SVG and PNG files.
-        paint: draws on an empty Matplotlib figure.
-        size: width and height in inches.
-
-    Returns:
-        The files.
-    """
-    # Late and without pyplot: importing it takes a second, and it would look for a display.
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    # Names of SVG elements from a fixed salt, so that the same table gives the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "kgraft", "svg.fonttype": "none"}):
-        figure = Figure(figsize=size, layout="constrained")
-        paint(figure)
-        made = []
-        for name in names:
-            path = folder / name
-            form = _FORMATS[path.suffix]
-            metadata = {"Date": None} if form == "svg" else None
-            with writing_aside(path) as aside:
-                figure.savefig(aside, format=form, dpi=150, metadata=metadata)
-            made.append(path)
-    return tuple(made)
 
 
 def _draw_axes(axes: Any, rows: Sequence[SummaryRow], teacher: float | None, title: str) -> None:

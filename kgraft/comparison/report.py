@@ -10,9 +10,7 @@ from kgraft.comparison.methods import method
 from kgraft.comparison.picture import PICTURES, draw
 from kgraft.comparison.summary import (
     SummaryRow,
-    aligned,
     cost_table,
-    markdown,
     plain,
     shots_table,
     summarize,
@@ -20,6 +18,7 @@ from kgraft.comparison.summary import (
 from kgraft.data.write import write_json, writing_aside
 from kgraft.errors import KgraftError
 from kgraft.report import versions
+from kgraft.report.layout import aligned, markdown
 
 JSON_NAME = "compare.json"
 MARKDOWN_NAME = "compare.md"
@@ -116,8 +115,9 @@ def _document(
             lines += ["", f"![accuracy over shots]({PICTURES[0]})"]
     lines += [
         "",
-        "± is the standard deviation over few-shot draws. Every student is tested once, when its "
-        "cell is done; nothing is chosen by test images.",
+        "± is the standard deviation over few-shot draws; (n) behind it says that a figure is of "
+        "fewer draws than others of its column, so of other images. Every student is tested once, "
+        "when its cell is done; nothing is chosen by test images.",
         "",
         "## Cost",
         "",

@@ -13,23 +13,24 @@ import keras
 
 from kgraft.comparison.cells import CellKey, CellRecord, CellStore
 from kgraft.comparison.config import CompareConfig
-from kgraft.comparison.examiner import Examiner
-from kgraft.comparison.hashes import labelled_sha256, names_sha256, transfer_sha256
 from kgraft.comparison.methods import check_methods, method
-from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.comparison.report import terminal_table, write_comparison
 from kgraft.comparison.setting import Setting
 from kgraft.comparison.summary import SummaryRow
 from kgraft.config import RunConfig
-from kgraft.errors import KgraftError
+from kgraft.data.hashes import labelled_sha256, names_sha256
+from kgraft.errors import KgraftError, reason_of
 from kgraft.grafting import make_strategy
 from kgraft.grafting.progress import format_seconds
+from kgraft.grafting.release import releasing_graphs
 from kgraft.graph import total_macs, weights_sha256
 from kgraft.interrupts import interrupts_held
+from kgraft.pipeline.examiner import Examiner
 from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import Job, fill_banks, open_job, own_sha256
-from kgraft.pipeline.stopwatch import tell
-from kgraft.pipeline.transfer import without_pixels
+from kgraft.pipeline.keras_settings import usual_keras_settings
+from kgraft.pipeline.stopwatch import Stopwatch, tell
+from kgraft.pipeline.transfer import transfer_sha256, without_pixels
 from kgraft.pipeline.workdir import check_workdir, start_workdir, tell_of_nothing_to_resume
 from kgraft.students import check_recipes
 from kgraft.zoo import load_teacher
@@ -54,6 +55,7 @@ class Comparison:
     workdir: pathlib.Path
 
 
+@usual_keras_settings()
 def compare(
     config: CompareConfig | None = None,
     *,
@@ -138,7 +140,7 @@ class _Bench:
     def open(self, shots: int, draw: int) -> Job:
         """Opens the input of some cells."""
         with self.strategy.scope():
-            job = open_job(self._run(shots, draw), QuietStopwatch(), self._model)
+            job = open_job(self._run(shots, draw), Stopwatch(say=None), self._model)
         self._pixels[shots, draw] = transfer_sha256(job.transfer)
         return dataclasses.replace(job, transfer=without_pixels(job.transfer))
 
@@ -150,7 +152,7 @@ class _Bench:
             job = self.first if first else self.open(shots, draw)
             # Rivals read what the teacher itself says, whatever our own steps compute in.
             exact = dataclasses.replace(run.train, precision="float32")
-            banks = fill_banks(job, dataclasses.replace(run, train=exact), QuietStopwatch())
+            banks = fill_banks(job, dataclasses.replace(run, train=exact), Stopwatch(say=None))
         pixels = self._pixels[shots, draw]
         return Setting(run, job, banks.train, banks.heldout, self.strategy, self._updates, pixels)
 
@@ -203,23 +205,26 @@ def _group(
         return
     for cell in cells:
         starts(cell)
-        try:
-            _check_pixels(setting, store, cell)
-            yield _cell(setting, cell.method, draw, bench.examiner)
-        except Exception as error:
-            yield CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
-        # What a cell has compiled holds itself and its data until a collection.
-        with interrupts_held():
-            gc.collect()
+        # What a cell has compiled holds its data, and would for as long as the process lives.
+        with releasing_graphs():
+            try:
+                _check_images(setting, store, cell)
+                record = _cell(setting, cell.method, draw, bench.examiner)
+            except Exception as error:
+                record = CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
+        yield record
     for bank in (setting.bank, setting.heldout):
         bank.close()
 
 
-def _check_pixels(setting: Setting, store: CellStore, cell: CellKey) -> None:
+def _check_images(setting: Setting, store: CellStore, cell: CellKey) -> None:
     """Checks that the cells done of a draw had the images that are drawn now."""
+    sample = setting.job.transfer.images.sha256
     for record in store.records():
         same_draw = (record.draw, record.shots) == (cell.draw, cell.shots)
-        if same_draw and record.pixels_sha256 not in ("", setting.pixels_sha256):
+        # Records of older versions may lack either.
+        same_images = record.pixels_sha256 in ("", setting.pixels_sha256)
+        if same_draw and not (same_images and record.sample_sha256 in ("", sample)):
             raise KgraftError(
                 f"{record.key.file} is of other images than are drawn now: the data set has "
                 "changed; go on with the one it had, or give another --workdir"
@@ -255,12 +260,6 @@ def _cell(setting: Setting, name: str, draw: int, examiner: Examiner) -> CellRec
         settings=made.settings,
         notes=(*made.notes, *left),
     )
-
-
-def reason_of(error: Exception) -> str:
-    """Puts an error into one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, KgraftError) else f"{type(error).__name__}: {text}"
 
 
 class _Clock:

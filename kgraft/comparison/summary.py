@@ -103,15 +103,18 @@ def shots_table(rows: Sequence[SummaryRow], figure: str) -> list[tuple[str, ...]
         figure: `accuracy`, `accuracy_among` or `agreement`.
 
     Returns:
-        Text cells, headings first: percent with the spread over draws; `-` where there is none.
+        Text cells, headings first: percent with the spread over draws, and the number of draws in
+        brackets where others of the column have more; `-` where there is none.
     """
     shots = sorted({row.shots for row in rows})
     methods = list(dict.fromkeys(row.method for row in rows))
     found = {(row.method, row.shots): row for row in rows}
+    most = {k: max(row.draws for row in rows if row.shots == k) for k in shots}
     table = [("method", *(f"{k}-shot" for k in shots))]
     for method in methods:
         cells = [found.get((method, k)) for k in shots]
-        table.append((method, *(_share(cell, figure) for cell in cells)))
+        shares = (_share(cell, figure, most[k]) for cell, k in zip(cells, shots, strict=True))
+        table.append((method, *shares))
     return table
 
 
@@ -147,36 +150,19 @@ def cost_table(rows: Sequence[SummaryRow]) -> list[tuple[str, ...]]:
     ]
 
 
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """Lays text cells out for a terminal: names to the left, figures to the right."""
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    lines = [
-        "  ".join(
-            text.rjust(width) if i else text.ljust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in table
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def markdown(table: Sequence[Sequence[str]]) -> str:
-    """Lays text cells out as a Markdown table."""
-    rule = ("---", *("---:" for _ in table[0][1:]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
-
-
 def plain(rows: Sequence[SummaryRow]) -> list[dict[str, Any]]:
     """Returns the summary as plain values."""
     return [dataclasses.asdict(row) for row in rows]
 
 
-def _share(row: SummaryRow | None, figure: str) -> str:
+def _share(row: SummaryRow | None, figure: str, most_draws: int) -> str:
     spread: Spread | None = getattr(row, figure) if row is not None else None
-    if spread is None:
+    if row is None or spread is None:
         return "failed" if row is not None and row.failed else UNKNOWN
     text = f"{100 * spread.mean:.2f}"
-    return text if spread.deviation is None else f"{text} ± {100 * spread.deviation:.2f}"
+    if spread.deviation is not None:
+        text = f"{text} ± {100 * spread.deviation:.2f}"
+    return text if row.draws == most_draws else f"{text} ({row.draws})"
 
 
 def _number(value: Any, form: Callable[[Any], str]) -> str:

@@ -131,11 +131,11 @@ def train_wrapped(
         on_progress=on_progress,
     )
     order = training_order(phase, len(bank), steps=phase.steps, replicas=1, seed=seed)
-    measured = list(loop.measurements(order, losses))
-    kept = keep([m for m in measured if m.step >= wrapped.settled], select)
+    measurements = loop.measurements(order, losses)
+    start, kept = keep(measurements, select, settled=wrapped.settled)
     wrapped.restore(kept.weights)
     return dataclasses.replace(
-        phase_result(phase, losses, measured[0], kept),
+        phase_result(phase, losses, start, kept),
         seconds=time.monotonic() - began,
         compile_seconds=loop.compile_seconds,
     )

@@ -1,6 +1,7 @@
 """Image files to pixels, several at a time."""
 
 import collections
+import io
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -8,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import PIL.Image
 import tensorflow as tf
 
 from kgraft.data.source import CorruptImage
@@ -15,8 +17,14 @@ from kgraft.data.source import CorruptImage
 _WORKERS = min(8, os.cpu_count() or 1)
 _CHUNK = 16
 _CHUNKS_AHEAD = 2 * _WORKERS
+_TIFF = (b"II*\0", b"MM\0*")
+_MORE_THAN_8_BITS = ("I", "F")
 
 Attempt = tuple[np.ndarray | CorruptImage, int | None]
+
+
+class _DecodeError(ValueError):
+    """What Pillow says of a file that it cannot read, in whatever error it said so."""
 
 
 class Encoded(NamedTuple):
@@ -34,7 +42,7 @@ class Encoded(NamedTuple):
 
 
 def decode_image(encoded: Encoded, *, channels: int) -> np.ndarray | CorruptImage:
-    """Decodes one JPEG, PNG, BMP or GIF (its first frame).
+    """Decodes one JPEG, PNG, BMP, WebP, TIFF or GIF (of several frames or pages the first).
 
     Args:
         encoded: the image.
@@ -47,9 +55,11 @@ def decode_image(encoded: Encoded, *, channels: int) -> np.ndarray | CorruptImag
         data = encoded.load()
         if not data:
             return CorruptImage(f"cannot decode {encoded.name}: the file is empty")
-        return _decode(data, channels).numpy()
+        return _decode(data, channels)
     except OSError as error:
         return CorruptImage(f"cannot read {encoded.name}: {error.strerror or error}")
+    except _DecodeError as error:
+        return CorruptImage(f"cannot decode {encoded.name}: {error}")
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
         return CorruptImage(f"cannot decode {encoded.name}: {_reason(error)}")
 
@@ -79,21 +89,30 @@ def decode_all(images: Iterable[Encoded], *, channels: int) -> Iterator[Attempt]
             yield from waiting.popleft().result()
 
 
-def _decode(data: bytes, channels: int) -> tf.Tensor:
-    # TensorFlow converts between grey and colour in JPEG and PNG, but not in these two.
+def _decode(data: bytes, channels: int) -> np.ndarray:
     if data[:3] == b"GIF":
-        return _converted(tf.io.decode_gif(data)[0], channels)
-    if data[:2] == b"BM":
-        return _converted(tf.io.decode_bmp(data)[..., :3], channels)
-    return tf.io.decode_image(data, channels=channels, expand_animations=False)
+        # TensorFlow makes JPEG and PNG grey, but not this.
+        image = tf.io.decode_gif(data)[0]
+        return (image if channels == 3 else tf.image.rgb_to_grayscale(image)).numpy()
+    if data[:2] == b"BM" or data[8:12] == b"WEBP" or data[:4] in _TIFF:
+        return _decode_by_pillow(data, channels)
+    return tf.io.decode_image(data, channels=channels, expand_animations=False).numpy()
 
 
-def _converted(image: tf.Tensor, channels: int) -> tf.Tensor:
-    if image.shape[-1] == channels:
-        return image
-    return tf.image.rgb_to_grayscale(image) if channels == 1 else tf.image.grayscale_to_rgb(image)
+def _decode_by_pillow(data: bytes, channels: int) -> np.ndarray:
+    """Decodes what TensorFlow does not read, or without its colour table."""
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            if image.mode.split(";")[0] in _MORE_THAN_8_BITS:
+                raise _DecodeError("it has more than 8 bits a pixel and channel")
+            pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    except _DecodeError:
+        raise
+    except Exception as error:  # A damaged file raises most kinds of error.
+        raise _DecodeError(" ".join(str(error).split()) or type(error).__name__) from error
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def _reason(error: tf.errors.OpError) -> str:
     text = (error.message or type(error).__name__).split("}}")[-1].split("[Op:")[0]
-    return " ".join(text.split()) or "not a JPEG, PNG, BMP or GIF image"
+    return " ".join(text.split()) or "not an image of a kind that is read"

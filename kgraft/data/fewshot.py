@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kgraft.data.hashes import pixels_sha256
 from kgraft.data.source import CorruptImage, Source
 from kgraft.data.write import writing_aside
 from kgraft.errors import KgraftError
@@ -84,12 +85,13 @@ def write_transfer_list(transfer: TransferSet, path: str | os.PathLike[str]) -> 
     """Writes which images were drawn, as JSON.
 
     Args:
-        transfer: the images.
+        transfer: the images, with their pixels.
         path: the file; replaced in one step where it exists.
     """
     content = {
         "images": len(transfer.ids),
         "sha256": transfer.sha256,
+        "pixels_sha256": pixels_sha256(transfer.images),
         "ids": transfer.ids,
         "skipped": transfer.skipped,
     }

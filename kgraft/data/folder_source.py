@@ -13,11 +13,13 @@ from kgraft.data.source import Source
 from kgraft.errors import KgraftError
 
 _SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+# Counted as images that cannot be decoded, rather than passed over without a word.
+_NOT_READ = (".avif", ".heic", ".heif", ".jp2", ".jxl")
 
 
 class FolderSource(Source):
-    """JPEG, PNG, BMP and GIF files, in the order of their paths.
+    """JPEG, PNG, BMP, WebP, TIFF and GIF files, in the order of their paths.
 
     With sub-folders each is a class, in the order of the names; without any, the images have no
     labels. Names that begin with a dot are passed over.
@@ -149,4 +151,4 @@ def _images_below(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    return name.lower().endswith((*EXTENSIONS, *_NOT_READ)) and not name.startswith(".")

@@ -5,7 +5,7 @@ from kgraft.export.device import microcontroller_notes, phone_commands
 from kgraft.export.extras import check_extras
 from kgraft.export.guards import check_folder
 from kgraft.export.judge import Demands, Reference, check_verified, with_test
-from kgraft.export.latency import measure_latencies, measure_latency, measure_timings
+from kgraft.export.latency import measure_latencies, measure_timings
 from kgraft.export.litert_tool import (
     check_resolution,
     find_tool,
@@ -63,7 +63,6 @@ __all__ = [
     "is_onnx",
     "keras_logits",
     "measure_latencies",
-    "measure_latency",
     "measure_timings",
     "microcontroller_notes",
     "open_interpreter",

@@ -80,7 +80,7 @@ def check_edge_quantizer(name: str) -> None:
     except ImportError as error:
         raise KgraftError(
             f"--formats={name} needs ai-edge-quantizer, which is not installed: "
-            "pip install 'kgraft[edge]', or leave it out"
+            "in a checkout of kgraft pip install '.[edge]', or leave it out"
         ) from error
 
 

@@ -15,26 +15,6 @@ _BURST = 5
 _WARM_UP = 3
 
 
-def measure_latency(
-    model: str | Path | bytes, *, threads: int = 1, runs: int = 50, seconds: float = 4.0
-) -> float:
-    """Measures the median time of one run at batch 1.
-
-    Args:
-        model: path of a `.tflite` or `.onnx` file, or a `.tflite` file itself.
-        threads: threads one run may use; the report's figures use one.
-        runs: how many runs are timed, if they fit in the time.
-        seconds: no further run starts after this long; at least one burst of runs is timed.
-
-    Returns:
-        Milliseconds.
-
-    Raises:
-        KgraftError: the file's runtime cannot run it.
-    """
-    return measure_latencies({"": model}, threads=threads, runs=runs, seconds=seconds)[""]
-
-
 def measure_latencies(
     models: Mapping[str, str | Path | bytes],
     *,

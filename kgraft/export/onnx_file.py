@@ -37,7 +37,7 @@ def check_onnx() -> None:
     except ImportError as error:
         raise KgraftError(
             f"--formats=onnx needs {', '.join(_PACKAGES[:-1])} and {_PACKAGES[-1]}, which are not "
-            "all installed: pip install 'kgraft[onnx]', or leave it out"
+            "all installed: in a checkout of kgraft pip install '.[onnx]', or leave it out"
         ) from error
 
 

@@ -260,7 +260,10 @@ def _layers(
             f"has {len(unpaired)} layers with weights that cannot be compared with the student's, "
             f"the first {short_name(unpaired[0])}"
         )
-    return layers.noise(reference.given[:_LAYER_IMAGES]) if demands.noise else ()
+    if not demands.noise:
+        return ()
+    spread = np.linspace(0, len(reference.given) - 1, _LAYER_IMAGES).astype(int)
+    return layers.noise(reference.given[np.unique(spread)])
 
 
 def _line(error: Exception) -> str:

@@ -2,14 +2,13 @@
 
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.checkpoints import Checkpoints
-from kgraft.grafting.evaluate import agreement, heldout_loss, student_logits
+from kgraft.grafting.evaluate import agreement
 from kgraft.grafting.fuse import FusedStudent, Remaining, fuse, graft_model
 from kgraft.grafting.losses import LOSSES, feature_mse, make_loss
 from kgraft.grafting.precision import Compute, check_xla, choose_compute
 from kgraft.grafting.progress import OnProgress, Progress, ProgressLine, tell_all
 from kgraft.grafting.run import check_ready, run_schedule, settle_start
 from kgraft.grafting.schedule import Phase, graft_schedule, positions_wanted
-from kgraft.grafting.span import student_function
 from kgraft.grafting.strategy import has_several_workers, is_chief, make_strategy
 from kgraft.grafting.tensorboard import TensorBoardLog
 from kgraft.grafting.trainer import PhaseResult, train_phase
@@ -36,15 +35,12 @@ __all__ = [
     "graft_model",
     "graft_schedule",
     "has_several_workers",
-    "heldout_loss",
     "is_chief",
     "make_loss",
     "make_strategy",
     "positions_wanted",
     "run_schedule",
     "settle_start",
-    "student_function",
-    "student_logits",
     "tell_all",
     "train_phase",
 ]

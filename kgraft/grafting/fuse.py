@@ -81,9 +81,8 @@ def fuse(student: tuple[StudentBlock, ...]) -> FusedStudent:
     return FusedStudent(graph, tuple(left), tuple(Remaining(name, why) for name, why in norms))
 
 
-def _pieces(block: StudentBlock) -> list[Graph]:
-    body = without_training_layers(block.body)
-    return [piece for piece in (block.entry, body, block.exit) if piece is not None]
+def _pieces(block: StudentBlock) -> tuple[Graph, ...]:
+    return dataclasses.replace(block, body=without_training_layers(block.body)).pieces
 
 
 def _adapter_ids(student: tuple[StudentBlock, ...]) -> set[int]:
@@ -136,9 +135,8 @@ def graft_model(
     for block in chain.blocks:
         if start <= block.index < stop and not student[block.index].kept:
             grafted = student[block.index]
-            parts = [p for p in (grafted.entry, grafted.body, grafted.exit) if p is not None]
-            shared |= {id(layer) for part in parts for layer in part.layers}
-            pieces += parts
+            shared |= {id(layer) for part in grafted.pieces for layer in part.layers}
+            pieces += grafted.pieces
         else:
             pieces.append(block.graph)
     return as_model(concat(tuple(pieces)), name="graft", shared=shared, frozen=True)

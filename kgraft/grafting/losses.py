@@ -9,7 +9,10 @@ from kgraft.errors import KgraftError
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
-# Keeps the relative feature error finite where a teacher's activation is zero everywhere.
+# An example whose activation is next to nothing counts as one of this share of the others' size:
+# an error relative to nothing would be all that the weights follow.
+_LEAST_SHARE = 1e-3
+# Keeps the relative error finite where all of them are zero.
 _TINY = 1e-12
 
 
@@ -83,7 +86,8 @@ def feature_mse(student: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
     """Squared error of the activations relative to the teacher's own size.
 
     Per example `mean((s - t)^2) / mean(t^2)`: 0 for equal activations, 1 for a student that says
-    nothing, whatever the scale of the layer, so that one weight fits every cut.
+    nothing, whatever the scale of the layer, so that one weight fits every cut. An example whose
+    teacher is almost silent counts by a thousandth of the mean size of the batch.
 
     Args:
         student: activations `[batch, ...]`.
@@ -98,7 +102,8 @@ def feature_mse(student: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
     _check_same_shape(student, teacher)
     axes = list(range(1, student.shape.rank))
     error = tf.reduce_mean(tf.square(student - teacher), axes)
-    return error / (tf.reduce_mean(tf.square(teacher), axes) + _TINY)
+    size = tf.reduce_mean(tf.square(teacher), axes)
+    return error / (tf.maximum(size, _LEAST_SHARE * tf.reduce_mean(size)) + _TINY)
 
 
 LOSSES: dict[str, Callable[..., tf.Tensor]] = {

@@ -14,6 +14,9 @@ from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.span import Student, run_teacher
 from kgraft.graph import Chain, Graph, closing_calls, frozen_chain
 
+# What rounding of folded weights may come to, of the largest logit; more is another function.
+_COPIES_DIFFER = 0.01
+_COMPARED = 8
 # How much agreement with itself a teacher in bfloat16 may lose and still be taken by `auto`.
 _AGREEMENT_LOSS = 0.003
 # AMX multiplies bfloat16 several times faster than float32. AVX512-BF16 does twice as fast on AMD's
@@ -45,17 +48,23 @@ def choose_compute(precision: str, chain: Chain, heldout: ViewBank) -> Compute:
         precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the device multiplies it and
             the teacher names the same classes in it.
         chain: the teacher; it does not change.
-        heldout: views to compare the teacher with itself on; `auto` alone reads them.
+        heldout: views to compare the teacher with itself on.
 
     Returns:
         The copies.
 
     Raises:
         KgraftError: `bfloat16` was asked for and a layer cannot compute in it.
+        KgraftError: the copies compute something else than the teacher, as where a layer of a
+            user's own leaves a setting out of its `get_config`.
     """
     if precision == "auto":
-        return _auto(chain, heldout)
-    return Compute(_frozen(chain, precision), precision, f"--precision={precision}")
+        found = _auto(chain, heldout)
+    else:
+        found = Compute(_frozen(chain, precision), precision, f"--precision={precision}")
+    if found.dtype == "float32":
+        _check_copies(found.chain, heldout)
+    return found
 
 
 def _auto(chain: Chain, heldout: ViewBank) -> Compute:
@@ -84,6 +93,18 @@ def _frozen(chain: Chain, dtype: str) -> Chain:
             f"--precision={dtype} needs a teacher whose layers compute in it; give "
             f"--precision=float32 ({reason})"
         ) from None
+
+
+def _check_copies(frozen: Chain, heldout: ViewBank) -> None:
+    views = next(iter(heldout.activation_batches(0)))[:_COMPARED]
+    teacher = heldout.logits[: len(views)]
+    apart = np.abs(run_teacher(frozen.blocks, tf.constant(views)).numpy() - teacher).max()
+    if apart > _COPIES_DIFFER * np.abs(teacher).max():
+        raise KgraftError(
+            f"copies of the teacher's layers put out other logits than the teacher, by {apart:.3g} "
+            f"where the largest is {np.abs(teacher).max():.3g}: expected layers whose get_config "
+            "has all that they compute by, as each is made again from it"
+        )
 
 
 def _agreement(frozen: Chain, heldout: ViewBank) -> float:
@@ -165,7 +186,7 @@ def student_computes_in(student: Student, dtype: str) -> Iterator[None]:
 
 
 def _span_layers(student: Student) -> list[kl.Layer]:
-    parts = [p for b in student if not b.kept for p in (b.entry, b.body, b.exit) if p is not None]
+    parts = [part for block in student if not block.kept for part in block.pieces]
     return [layer for part in parts for layer in part.layers if not _makes_logits(part, layer)]
 
 

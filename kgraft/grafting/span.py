@@ -236,25 +236,3 @@ class Objective:
             return rows[feature_name(position)]
         block = self.chain.blocks[position - 1]
         return tf.stop_gradient(block.graph(before, training=False))
-
-
-def student_function(student: Student, preprocess: str) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Compiles the whole student.
-
-    Args:
-        student: one block for each of the teacher's.
-        preprocess: name of what turns pixels into the teacher's input.
-
-    Returns:
-        A function of pixels 0..255, `[batch, height, width, channels]`, to float32 logits
-        `[batch, classes]`.
-    """
-
-    def logits(images: tf.Tensor) -> tf.Tensor:
-        x = preprocess_images(images, preprocess)
-        return tf.cast(run_student(student, x), tf.float32)
-
-    first = student[0].entry or student[0].body
-    signature = [tf.TensorSpec([None, *first.input_shape[1:]], tf.float32)]
-    run = tf.function(logits, input_signature=signature, autograph=False).get_concrete_function()
-    return lambda images: run(tf.cast(images, tf.float32))

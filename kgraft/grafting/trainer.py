@@ -3,7 +3,7 @@
 import dataclasses
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,11 +143,10 @@ def train_phase(
         )
         steps = phase.steps if loop.trainer.trains else 0
         order = training_order(phase, len(bank), steps=steps, replicas=replicas, seed=seed)
-        measured = list(loop.measurements(order, losses))
-    kept = keep(measured, select)
+        start, kept = keep(loop.measurements(order, losses), select)
     # Also without a change: it puts replicas with statistics of their own back in step.
     _restore(loop.variables, kept.weights)
-    result = phase_result(phase, losses, measured[0], kept)
+    result = phase_result(phase, losses, start, kept)
     return dataclasses.replace(
         result,
         seconds=time.monotonic() - began,
@@ -196,14 +195,28 @@ def _restore(variables: list[Any], weights: list[np.ndarray]) -> None:
         variable.assign(value)
 
 
-def keep(measured: Sequence[Measured], select: str) -> Measured:
-    """Chooses the weights that are kept of a phase.
+def keep(
+    measured: Iterable[Measured], select: str, *, settled: int = 0
+) -> tuple[Measured, Measured]:
+    """Trains to the end and chooses the weights that are kept; others are let go on the way.
 
     Args:
-        measured: the measurements in order.
+        measured: the measurements as they are made, at least one of them settled.
         select: `heldout` for the lowest held-out loss, `last` for the last.
+        settled: the step from which on weights may be kept.
+
+    Returns:
+        The first measurement, without its weights, and that of the weights kept.
     """
-    return min(measured, key=lambda m: m.loss) if select == "heldout" else measured[-1]
+    start: Measured | None = None
+    kept: Measured | None = None
+    for found in measured:
+        start = start or dataclasses.replace(found, weights=[])
+        better = kept is None or select == "last" or found.loss < kept.loss
+        if found.step >= settled and better:
+            kept = found
+    assert start is not None and kept is not None
+    return start, kept
 
 
 def training_order(phase: Phase, views: int, *, steps: int, replicas: int, seed: int) -> Batches:

@@ -13,7 +13,7 @@ from kgraft.graph.build import (
     unconstrained,
 )
 from kgraft.graph.chain import Block, Chain, split_chain
-from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts, read_cuts
+from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts, flattened_map, read_cuts
 from kgraft.graph.frozen import frozen_chain, frozen_graph
 from kgraft.graph.hashes import graph_sha256, weights_sha256
 from kgraft.graph.ir import Call, Graph, Ref, concat, prune
@@ -47,6 +47,7 @@ __all__ = [
     "copy_weights",
     "count_macs",
     "find_cuts",
+    "flattened_map",
     "fold_batch_norm",
     "frozen_chain",
     "frozen_graph",

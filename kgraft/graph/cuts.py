@@ -1,6 +1,7 @@
 """Cuts: the tensors of a model through which everything flows."""
 
 import difflib
+import math
 
 from kgraft.errors import KgraftError
 from kgraft.graph.ir import Graph
@@ -40,6 +41,29 @@ def find_cuts(graph: Graph) -> tuple[str, ...]:
         for call, live in zip(graph.calls, _live_after(graph), strict=True)
         if len(live) == 1 and live[0] in call.outputs and live[0] != graph.output
     )
+
+
+def flattened_map(graph: Graph, value: str) -> str | None:
+    """Returns the map whose places are laid flat in a value.
+
+    An adapter there would have a weight for every two places and channels.
+
+    Args:
+        graph: the graph.
+        value: name of a value.
+
+    Returns:
+        Name of the map, `[batch, ..., channels]` of more than one place; None for another value.
+    """
+    call = graph.producer(value)
+    while call is not None and len(call.inputs) == 1 and not hasattr(call.op, "kernel"):
+        given, made = graph.shapes[call.input], graph.shapes[call.output]
+        if len(made) != 2 or made[-1] is None or made[-1] != math.prod(n or 0 for n in given[1:]):
+            return None
+        if len(given) > 2:
+            return call.input if made[-1] != given[-1] else None
+        call = graph.producer(call.input)
+    return None
 
 
 def read_cuts(graph: Graph) -> tuple[str, ...]:

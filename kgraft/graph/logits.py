@@ -8,7 +8,7 @@ from keras import layers as kl
 
 from kgraft.errors import KgraftError
 from kgraft.graph.build import clone_op
-from kgraft.graph.ir import Call, Graph, concat, prune
+from kgraft.graph.ir import Call, Graph, Shape, concat, prune
 from kgraft.graph.trace import trace_model
 
 # Layers that only rearrange, so that a softmax may stand in front of them.
@@ -33,8 +33,8 @@ def logits_graph(graph: Graph, outputs: str = "auto") -> tuple[Graph, str]:
         The graph and one phrase on what was done.
 
     Raises:
-        KgraftError: the output is not `[batch, classes]`, or under `auto` it looks like
-            probabilities whose logits cannot be recovered exactly.
+        KgraftError: the output is not `[batch, classes]`, or under `auto` it is a sigmoid's, or
+            looks like probabilities whose logits cannot be recovered exactly.
     """
     if len(graph.output_shape) != 2 or not graph.output_shape[1]:
         raise KgraftError(
@@ -46,11 +46,17 @@ def logits_graph(graph: Graph, outputs: str = "auto") -> tuple[Graph, str]:
     if last is not None and _is_softmax(last.op):
         return prune(graph.without(last.name)), f"softmax {last.name!r} taken off"
     if last is not None and _activation_name(last.op) == "softmax":
-        return graph.with_op(
-            last.name, _linear_twin(last.op)
-        ), f"softmax of {last.name!r} taken off"
+        twin = _linear_twin(last.op, graph.shapes[last.input])
+        if twin is not None:
+            return graph.with_op(last.name, twin), f"softmax of {last.name!r} taken off"
     if outputs == "probabilities":
         return _with_log(graph), "logits are the logarithm of the probabilities"
+    if last is not None and _is_sigmoid(last.op):
+        raise KgraftError(
+            f"the teacher ends in a sigmoid ({last.name!r}), as one that names several classes an "
+            "image does: expected one that names one class; give --teacher_outputs=logits to take "
+            "what it puts out as it is, by which the largest is the class"
+        )
     if _looks_like_probabilities(graph):
         raise KgraftError(
             f"the teacher's output (made by {last.name if last else graph.input!r}) looks like "
@@ -105,11 +111,21 @@ def _is_softmax(op: Any) -> bool:
     return not isinstance(op, keras.layers.Layer) and type(op).__name__ == "Softmax"
 
 
-def _linear_twin(layer: Any) -> Any:
-    """A layer of the same weights without the activation; the teacher's own stays as it is."""
-    twin = clone_op(layer, activation="linear")
-    twin.build(layer._build_shapes_dict["input_shape"] if layer._build_shapes_dict else None)
-    twin.set_weights(layer.get_weights())
+def _is_sigmoid(op: Any) -> bool:
+    return _activation_name(op) == "sigmoid" or type(op).__name__ == "Sigmoid"
+
+
+def _linear_twin(layer: Any, shape: Shape) -> Any:
+    """A layer of the same weights without the activation; the teacher's own stays as it is.
+
+    None for a user's own layer that cannot be made without.
+    """
+    try:
+        twin = clone_op(layer, activation="linear")
+        twin.build(shape)
+        twin.set_weights(layer.get_weights())
+    except Exception:  # It may raise anything.
+        return None
     twin.trainable = False
     return twin
 

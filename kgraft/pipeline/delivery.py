@@ -86,7 +86,7 @@ def deliver(
         KgraftError: a format cannot be written.
     """
     model = compressed.model
-    _forget_another_student(workdir, config)
+    _forget_another_delivery(workdir, config)
     save_model(model, workdir / STUDENT)
     takes = device_input(config.export, job.teacher.preprocess, job.transfer.resize)
     files, verifications = export_verified(
@@ -102,19 +102,22 @@ def deliver(
     return Delivery(model, fused, compressed, files, takes, verifications)
 
 
-def _forget_another_student(workdir: pathlib.Path, config: RunConfig) -> None:
-    """Removes the report of a student that this one takes the place of.
+def _forget_another_delivery(workdir: pathlib.Path, config: RunConfig) -> None:
+    """Removes the report of a student and exports that these take the place of.
 
-    A run may be gone on with to another third stage, and stopped before it has its own report.
+    A run may be gone on with to another third stage or to other formats, and stopped before it has
+    its own report.
     """
     path = workdir / JSON_NAME
     if not path.exists():
         return
+    wanted = json.loads(json.dumps(config.to_dict()))
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["flags"]["compress"]
+        before = json.loads(path.read_text(encoding="utf-8"))["flags"]
+        same = all(before[part] == wanted[part] for part in ("compress", "export"))
     except (OSError, ValueError, KeyError, TypeError):
-        before = None
-    if before != json.loads(json.dumps(config.to_dict()["compress"])):
+        same = False
+    if not same:
         for name in (JSON_NAME, MARKDOWN_NAME):
             (workdir / name).unlink(missing_ok=True)
 

@@ -28,6 +28,8 @@ from kgraft.pipeline.transfer import Transfer
 from kgraft.report import ModelRow, Skipped
 
 _BATCH = 64
+# Each thread has an interpreter of its own, which packs the weights once more.
+_THREADS = min(8, os.cpu_count() or 1)
 
 
 def graph_logits(graph: Graph) -> Logits:
@@ -54,7 +56,7 @@ def _opened(file: ExportedFile) -> Logits:
     if file.format == "saved_model":
         return saved_model_logits(file.path)
     open_file = OnnxRunner if file.format == ONNX else TFLiteRunner
-    return open_file(file.path, os.cpu_count() or 1)
+    return open_file(file.path, _THREADS)
 
 
 def saved_model_logits(path: str) -> Logits:

@@ -28,6 +28,7 @@ class FinishedRun:
         data: the settings of its images.
         preprocess: name of what turns pixels into the student's input.
         sha256: hash of the list of its transfer images.
+        pixels_sha256: hash of the images themselves; empty for a run of an older version.
         compress: how the student was compressed.
     """
 
@@ -35,6 +36,7 @@ class FinishedRun:
     data: DataConfig
     preprocess: str
     sha256: str
+    pixels_sha256: str
     compress: CompressConfig = UNCOMPRESSED
 
 
@@ -68,7 +70,14 @@ def read_finished(workdir: pathlib.Path) -> FinishedRun:
             f"{workdir / JSON_NAME} is not of this version of kgraft: {error}"
         ) from error
     data = _with_labels(data, workdir)
-    return FinishedRun(_load(workdir / STUDENT), data, preprocess, sha256, compress)
+    return FinishedRun(
+        model=_load(workdir / STUDENT),
+        data=data,
+        preprocess=preprocess,
+        sha256=sha256,
+        pixels_sha256=drawn.get("pixels_sha256", ""),
+        compress=compress,
+    )
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

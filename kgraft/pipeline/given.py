@@ -1,10 +1,12 @@
 """The settings of a call from Python, which come as a config or by the names of flags."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import keras
 
+from kgraft.checks import with_home
 from kgraft.errors import KgraftError
 
 Config = TypeVar("Config")
@@ -30,9 +32,15 @@ def given_config(
         teacher_model: a loaded teacher; the `teacher` setting is then `IN_MEMORY`.
 
     Raises:
-        KgraftError: there are a config and settings by name; a setting is unknown, not valid or
-            missing.
+        KgraftError: Keras has another backend; there are a config and settings by name; a setting
+            is unknown, not valid or missing.
     """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise KgraftError(
+            f"kgraft works with Keras on TensorFlow, and Keras is loaded on {backend}: set "
+            "KERAS_BACKEND=tensorflow in the environment before Keras is imported"
+        )
     if config is not None and flags:
         raise KgraftError(
             f"give a config or settings by name, not both; got {', '.join(flags)} too"
@@ -40,4 +48,11 @@ def given_config(
     if config is not None:
         return config
     named = {} if teacher_model is None else {"teacher": IN_MEMORY}
-    return from_flags(**{**named, **flags})
+    return from_flags(**{**named, **{name: _plain(value) for name, value in flags.items()}})
+
+
+def _plain(value: Any) -> Any:
+    """Takes what a shell would give: a path as text, `~` expanded."""
+    if isinstance(value, str | os.PathLike):
+        return with_home(os.fspath(value))
+    return value

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 def tell(what: str) -> None:
@@ -18,13 +18,17 @@ class Stopwatch:
         seconds: wall time by part; a part that comes again adds up.
     """
 
-    def __init__(self, began: float | None = None) -> None:
+    def __init__(
+        self, began: float | None = None, *, say: Callable[[str], None] | None = tell
+    ) -> None:
         """Starts the clock.
 
         Args:
             began: when the process began, by `time.monotonic`, for a run that is all it does: what
                 has passed since is the part `start-up`. None where the run begins now.
+            say: told what each part is; None for nothing, where a command has lines of its own.
         """
+        self._say = say
         now = time.monotonic()
         self._began = now if began is None else began
         self.seconds: dict[str, float] = {} if began is None else {"start-up": now - began}
@@ -47,13 +51,14 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def part(self, name: str, what: str) -> Iterator[None]:
-        """Times what runs inside, after saying what it is on stderr.
+        """Times what runs inside, after saying what it is.
 
         Args:
             name: key in `seconds`.
             what: what to tell the user.
         """
-        tell(what)
+        if self._say is not None:
+            self._say(what)
         began = time.monotonic()
         try:
             yield

@@ -13,8 +13,10 @@ from kgraft.graph import (
     Graph,
     check_cuts,
     choose_cuts,
+    clone_op,
     count_macs,
     find_cuts,
+    flattened_map,
     logits_graph,
     split_chain,
     trace_model,
@@ -71,6 +73,7 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
         preprocess = "none" if config.preprocess == "auto" else config.preprocess
     graph, note = logits_graph(trace_model(model), config.outputs)
     _check_weights(graph)
+    _check_copies(graph)
     if graph.output_shape[-1] == 1:
         raise KgraftError(
             "the teacher has one logit, so that all students agree with it: expected one for each "
@@ -89,6 +92,19 @@ def _check_weights(graph: Graph) -> None:
                     f"the teacher's layer {call.name} has weights that are not finite: expected a "
                     "trained model"
                 )
+
+
+def _check_copies(graph: Graph) -> None:
+    """Refuses layers that cannot be made anew before any work is done."""
+    for call in graph.calls:
+        try:
+            clone_op(call.op)
+        except Exception as error:  # Layers of a user's own may raise anything.
+            reason = (str(error).split("\n")[0] or type(error).__name__).strip()
+            raise KgraftError(
+                f"the teacher's layer {call.name} cannot be copied: expected one that "
+                f"{type(call.op).__name__}.from_config makes again from its get_config ({reason})"
+            ) from error
 
 
 def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int) -> Chain | None:
@@ -129,13 +145,26 @@ def resolve_cuts(graph: Graph, cuts: tuple[str, ...] | int) -> tuple[str, ...]:
         Names of cuts.
 
     Raises:
-        KgraftError: a name is no cut, or there are too few cuts.
+        KgraftError: a name is no cut or lies behind a Flatten, or there are too few cuts.
     """
     if not isinstance(cuts, int):
         check_cuts(graph, cuts)
+        _check_not_flattened(graph, cuts)
         return cuts
-    valid = find_cuts(graph)
+    valid = tuple(cut for cut in find_cuts(graph) if flattened_map(graph, cut) is None)
     # Where the next layer takes the adapter in, the fused student is free of it.
     foldable = tuple(cut for cut in valid if can_absorb_at(graph, cut))
     candidates = foldable if len(foldable) >= cuts - 1 else valid
     return choose_cuts(graph, cuts, macs=count_macs(graph), candidates=candidates)
+
+
+def _check_not_flattened(graph: Graph, cuts: tuple[str, ...]) -> None:
+    for cut in cuts:
+        whole = flattened_map(graph, cut)
+        if whole is not None:
+            right = f"cut at {whole!r}" if whole in find_cuts(graph) else "leave it out"
+            shape = "x".join(str(size) for size in graph.shapes[whole][1:])
+            raise KgraftError(
+                f"--teacher_cuts: {cut!r} has the {shape} values of {whole!r} laid flat, where an "
+                f"adapter would have a weight for every two of them: {right}"
+            )

@@ -6,7 +6,7 @@ import numpy as np
 
 from kgraft.config import DataConfig
 from kgraft.data import Source, check_fits, eval_batches, open_source, resolve_resize
-from kgraft.data_config import same_folder, same_set
+from kgraft.data_config import Place, same_images, same_set
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 
@@ -129,17 +129,15 @@ def _split(config: DataConfig) -> str:
 
 def _check_apart(config: DataConfig) -> None:
     """Refuses a test set that transfer or extra images are drawn from."""
-    one_place = config.eval_data_dir in (None, config.data_dir)
+    folder = config.eval_data_dir or config.data_dir
+    test = Place(config.eval_dataset, config.eval_split, folder)
     drawn_from = {
-        "transfer": (config.dataset, config.split),
-        "extra": (config.extra_dataset, config.extra_split),
+        "transfer": Place(config.dataset, config.split, config.data_dir),
+        "extra": Place(config.extra_dataset, config.extra_split, config.data_dir),
     }
-    for kind, (dataset, split) in drawn_from.items():
-        if dataset is None or config.eval_dataset is None:
-            continue
-        same_images = same_set(dataset, config.eval_dataset) and split == config.eval_split
-        same = same_images and one_place
-        if same or same_folder(dataset, config.eval_dataset):
+    for kind, place in drawn_from.items():
+        if same_images(place, test):
+            same = same_set(place.dataset, test.dataset)
             raise KgraftError(
                 f"--eval_dataset={config.eval_dataset} is the set the {kind} images are drawn "
                 f"from{'' if same else ', or shares folders with it'}: give a test set apart from "

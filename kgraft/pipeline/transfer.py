@@ -18,6 +18,7 @@ from kgraft.data import (
     resolve_resize,
 )
 from kgraft.data.aligned import aligned_empty
+from kgraft.data.hashes import pixels_sha256
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 from kgraft.pipeline.stopwatch import tell
@@ -183,6 +184,16 @@ def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     joined = aligned_empty((len(first) + len(second), *first.shape[1:]), np.uint8)
     np.concatenate([first, second], out=joined)
     return joined
+
+
+def transfer_sha256(transfer: Transfer) -> str:
+    """Hashes the images that training sees: the transfer images and behind them the extra ones.
+
+    Args:
+        transfer: with its pixels.
+    """
+    extra = transfer.extra.images if transfer.extra else ()
+    return pixels_sha256((*transfer.images.images, *extra))
 
 
 def without_pixels(transfer: Transfer) -> Transfer:

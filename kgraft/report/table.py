@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kgraft.report.layout import aligned
 from kgraft.report.records import ModelRow
 
 HEADINGS = (
@@ -27,10 +28,7 @@ def format_table(rows: Sequence[ModelRow]) -> str:
     Returns:
         Lines of aligned columns: the headings, a rule, one line per model; no newline at the end.
     """
-    cells = table_cells(rows)
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = [_aligned(line, widths) for line in cells]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return aligned(table_cells(rows))
 
 
 def table_cells(rows: Sequence[ModelRow]) -> list[tuple[str, ...]]:
@@ -77,11 +75,3 @@ def row_cells(row: ModelRow) -> tuple[str, ...]:
 
 def _number(value: float | None, factor: float, form: str) -> str:
     return UNKNOWN if value is None else format(value * factor, form)
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    name, *figures = (
-        text.rjust(width) if i else text.ljust(width)
-        for i, (text, width) in enumerate(zip(line, widths, strict=True))
-    )
-    return "  ".join([name, *figures])

@@ -39,6 +39,12 @@ class StudentBlock:
         """`block0`, `block1`, ..."""
         return f"block{self.index}"
 
+    @property
+    def pieces(self) -> tuple[Graph, ...]:
+        """Entry adapter, body and exit adapter, as many of them as there are."""
+        parts = (self.entry, self.body, self.exit)
+        return tuple(part for part in parts if part is not None)
+
 
 def make_adapter(name: str, in_shape: tuple[int | None, ...], width: int | None) -> Graph:
     """Makes a bias-free 1x1 map of the last axis, with random weights.

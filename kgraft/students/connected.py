@@ -53,13 +53,7 @@ def _own_entry(
     views = affordable_views(chain.blocks[index].graph, block.body)
     first = next((i for i in range(start, index) if not student[i].kept), index)
     x = activations(first, views)
-    pieces = [
-        piece
-        for before in student[first:index]
-        for piece in (before.entry, before.body, before.exit)
-        if piece is not None
-    ]
-    return run_pieces(pieces, x)
+    return run_pieces([piece for before in student[first:index] for piece in before.pieces], x)
 
 
 def run_pieces(pieces: Sequence[Piece], x: np.ndarray, *, grow: int = 4) -> np.ndarray:

@@ -83,7 +83,10 @@ def _pooling(block: Block, given: Shape, wanted: Shape) -> list[Any]:
         pairs = list(zip(given[1:-1], wanted[1:-1], strict=True))
         factors = [(a or 1) // (b or 1) for a, b in pairs]
         if all(a and b and f and a // f == b for (a, b), f in zip(pairs, factors, strict=True)):
-            return [kl.AveragePooling2D(tuple(factors))] if max(factors, default=1) > 1 else []
+            if max(factors, default=1) == 1:
+                return []
+            if len(given) == 4:
+                return [kl.AveragePooling2D(tuple(factors))]
     elif len(given) == 4 and len(wanted) == 2:
         return [kl.GlobalAveragePooling2D()]
     raise KgraftError(

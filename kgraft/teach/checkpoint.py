@@ -11,6 +11,8 @@ from kgraft.data.write import writing_aside
 from kgraft.errors import KgraftError
 
 FILE = "checkpoint.npz"
+# The one of the settings that is no flag: a hash of the labels and the names of their classes.
+DATA = "data_sha256"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +84,14 @@ def _numbered(file: np.lib.npyio.NpzFile, part: str) -> tuple[np.ndarray, ...]:
 
 def _check_same(found: dict[str, Any], wanted: dict[str, Any], path: pathlib.Path) -> None:
     for name, value in json.loads(json.dumps(wanted)).items():
-        if found.get(name) != value:
+        if found.get(name) == value:
+            continue
+        if name == DATA:
             raise KgraftError(
-                f"{path} is of a training with --{name}={found.get(name)}, not {value}: resume "
-                f"with the same settings, or choose another --workdir"
+                f"{path} is of a training on other images or classes: resume with the data set as "
+                "it was then, or choose another --workdir"
             )
+        raise KgraftError(
+            f"{path} is of a training with --{name}={found.get(name)}, not {value}: resume "
+            f"with the same settings, or choose another --workdir"
+        )

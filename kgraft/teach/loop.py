@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kgraft.data.hashes import labels_sha256
 from kgraft.errors import KgraftError
-from kgraft.teach.checkpoint import TrainingState, load_state, save_state
+from kgraft.teach.checkpoint import DATA, TrainingState, load_state, save_state
 from kgraft.teach.config import TeachConfig
 from kgraft.teach.images import TrainingImages
 from kgraft.teach.schedule import one_cycle
@@ -42,11 +43,11 @@ def train(
         The state after the last epoch.
 
     Raises:
-        KgraftError: the state in `workdir` is of other settings.
+        KgraftError: the state in `workdir` is of other settings, labels or classes.
         KgraftError: the loss is no longer finite.
     """
     workdir = pathlib.Path(config.workdir)
-    settings = settings_to_keep(config)
+    settings = {**settings_to_keep(config), DATA: labels_sha256(images.source)}
     state = load_state(workdir, settings=settings) if config.resume else None
     if state is not None:
         _restore(learner, state)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kgraft.data import Source, check_fits, eval_batches, open_source, resolve_resize
-from kgraft.data_config import same_folder, same_set
+from kgraft.data_config import Place, same_images, same_set
 from kgraft.errors import KgraftError
 from kgraft.teach.checkpoint import FILE as CHECKPOINT
 from kgraft.teach.config import TeachConfig
@@ -183,10 +183,11 @@ def _open_test(config: TeachConfig, channels: int) -> Source | None:
 def _check_apart(config: TeachConfig, source: Source, test: Source) -> None:
     """Refuses to report accuracy on images that are trained on."""
     spec = config.eval_dataset or config.dataset
-    one_place = config.eval_data_dir in (None, config.data_dir)
-    same = same_set(config.dataset, spec) and (one_place or not spec.startswith("tfds:"))
-    overlap = same and test.ids_span_splits and not set(test.ids).isdisjoint(source.ids)
-    if overlap or (same and config.split == config.eval_split) or same_folder(config.dataset, spec):
+    folder = config.eval_data_dir or config.data_dir
+    tested = Place(spec, config.eval_split or "", folder)
+    same = same_images(Place(config.dataset, config.split, config.data_dir), tested)
+    comparable = same_set(config.dataset, spec) and test.ids_span_splits
+    if same or (comparable and not set(test.ids).isdisjoint(source.ids)):
         raise KgraftError(
             f"the test set {spec}, split {config.eval_split}, holds images that are trained on "
             f"(--dataset={config.dataset} --split={config.split}): give a test set apart from "

@@ -6,7 +6,7 @@ What the settings tell is checked without opening anything, the rest by the name
 from collections.abc import Iterable
 
 from kgraft.config import DataConfig
-from kgraft.data_config import same_folder, same_set
+from kgraft.data_config import Place, same_images
 from kgraft.errors import KgraftError
 
 _TRANSFER = "the transfer images are drawn from"
@@ -23,12 +23,12 @@ def check_apart(validation: DataConfig, run: DataConfig) -> None:
     Raises:
         KgraftError: it is one of these, as far as the settings tell.
     """
-    mine = (validation.eval_dataset, validation.eval_split, _folder(validation))
-    if _same(mine, (run.dataset, run.split, run.data_dir)):
+    mine = _tested(validation)
+    if same_images(mine, Place(run.dataset, run.split, run.data_dir)):
         raise _not_apart(validation, f"what {_TRANSFER}")
-    if _same(mine, (run.extra_dataset, run.extra_split, run.data_dir)):
+    if same_images(mine, Place(run.extra_dataset, run.extra_split, run.data_dir)):
         raise _not_apart(validation, "what the extra images are drawn from")
-    if _same(mine, (run.eval_dataset, run.eval_split, _folder(run))):
+    if same_images(mine, _tested(run)):
         raise _not_apart(validation, f"{_TEST}, which must have no part in the choice")
 
 
@@ -51,19 +51,8 @@ def check_images_apart(
         raise _not_apart(validation, f"in {len(both)} of its images {what}", "has")
 
 
-def _folder(data: DataConfig) -> str | None:
-    return data.eval_data_dir or data.data_dir
-
-
-Place = tuple[str | None, str, str | None]
-
-
-def _same(one: Place, other: Place) -> bool:
-    if one[0] is None or other[0] is None:
-        return False
-    # Splits mean nothing to a folder, and one inside the other shares its images.
-    same = same_set(one[0], other[0]) and one[1:] == other[1:]
-    return same or same_folder(one[0], other[0])
+def _tested(data: DataConfig) -> Place:
+    return Place(data.eval_dataset, data.eval_split, data.eval_data_dir or data.data_dir)
 
 
 def _not_apart(validation: DataConfig, what: str, verb: str = "is") -> KgraftError:

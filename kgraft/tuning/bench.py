@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kgraft.comparison.hashes import labelled_sha256, names_sha256, transfer_sha256
-from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.config import RunConfig
+from kgraft.data.hashes import labelled_sha256, names_sha256
 from kgraft.grafting import graft_schedule, make_strategy
 from kgraft.graph import split_chain, weights_sha256
 from kgraft.pipeline.job import Banks, Job, fill_banks, open_job, own_sha256
+from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.targets import untrained_student
 from kgraft.pipeline.teacher import OpenedTeacher, resolve_cuts
-from kgraft.pipeline.transfer import Transfer, open_transfer, without_pixels
+from kgraft.pipeline.transfer import Transfer, open_transfer, transfer_sha256, without_pixels
 from kgraft.students import assign_recipes
 from kgraft.tuning.config import TuneConfig
 from kgraft.tuning.judge import Judge
@@ -67,7 +67,7 @@ class Bench:
         self.config = config
         self.strategy = make_strategy(config.run.train.strategy)
         with self.strategy.scope():
-            job = open_job(config.run, QuietStopwatch(), model)
+            job = open_job(config.run, Stopwatch(say=None), model)
             most = config.opened.most_views(config.run)
             validation = open_validation(config, job)
             self.judge = Judge(
@@ -132,7 +132,8 @@ class Bench:
         every = graft_schedule(range(len(job.chain.blocks)), self._plain_train(run))
         settings = dataclasses.replace(run, workdir=self.config.run.workdir)
         with self.strategy.scope():
-            filled = fill_banks(dataclasses.replace(job, phases=every), settings, QuietStopwatch())
+            watch = Stopwatch(say=None)
+            filled = fill_banks(dataclasses.replace(job, phases=every), settings, watch)
         self.passes += 1
         self._banks[key] = Filled(filled, _views_sha256(filled))
         return self._banks[key]

@@ -223,11 +223,9 @@ def _kind(recipe: str) -> str:
 
 def _wiring(block: StudentBlock) -> list[Any]:
     """The kinds of operations of a replaced block, and the shapes that they make."""
-    graphs = () if block.kept else (block.entry, block.body, block.exit)
     return [
         (type(call.op).__name__, graph.shapes[call.output])
-        for graph in graphs
-        if graph is not None
+        for graph in (() if block.kept else block.pieces)
         for call in graph.calls
     ]
 

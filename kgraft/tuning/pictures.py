@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kgraft.comparison.picture import save_pictures
+from kgraft.report.pictures import save_pictures
 from kgraft.tuning.analysis import block_points, pareto_front
 from kgraft.tuning.config import TuneConfig
 from kgraft.tuning.objective import QUALITIES

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kgraft.comparison.summary import aligned
 from kgraft.data.write import write_json, writing_aside
 from kgraft.errors import KgraftError
 from kgraft.report import versions
+from kgraft.report.layout import aligned
 from kgraft.tuning.analysis import beside_start, importance, pareto_front, ranked
 from kgraft.tuning.candidate import candidate_run
 from kgraft.tuning.config import COSTS, TuneConfig

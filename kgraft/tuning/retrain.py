@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import keras
 
 from kgraft import api
-from kgraft.comparison.quiet import QuietStopwatch
-from kgraft.comparison.run import reason_of
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, reason_of
+from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.tuning.analysis import ranked
 from kgraft.tuning.candidate import candidate_run
 from kgraft.tuning.config import TuneConfig
@@ -88,7 +87,7 @@ def _make(
         resume=folder.exists(),
         side_by_side="off",
     )
-    result = api.run(run, QuietStopwatch(), teacher_model)
+    result = api.run(run, Stopwatch(say=None), teacher_model)
     if not isinstance(result, api.Result):
         raise KgraftError(f"the run in {folder} did not come to its end")
     return result.table

@@ -11,11 +11,11 @@ from typing import Any
 
 import keras
 
-from kgraft.comparison.run import reason_of
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, reason_of
 from kgraft.grafting.locks import file_lock
 from kgraft.interrupts import interrupts_held
 from kgraft.pipeline.given import given_config
+from kgraft.pipeline.keras_settings import usual_keras_settings
 from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.workdir import check_workdir, start_workdir, tell_of_nothing_to_resume
 from kgraft.tuning.bench import Bench, opened
@@ -51,6 +51,7 @@ class Search:
     retrained: tuple[Retrained, ...] = ()
 
 
+@usual_keras_settings()
 def tune(
     config: TuneConfig | None = None,
     *,
@@ -163,7 +164,8 @@ def _try_start(
 ) -> None:
     """Does the run that the search starts from, for what is found to be held against it."""
     with file_lock(workdir / "start.lock", wait=None) as mine:
-        if not mine or laboratory.store.find(START) is not None:
+        done = laboratory.store.find(START)
+        if not mine or (done is not None and done.status != FAILED):
             return
         run = laboratory.bench.config.run
         try:

@@ -9,12 +9,12 @@ from typing import Any
 
 import keras
 
-from kgraft.comparison.quiet import QuietStopwatch
 from kgraft.config import RunConfig
 from kgraft.grafting import PhaseResult, fuse
 from kgraft.grafting.release import releasing_graphs
 from kgraft.graph import Graph, total_macs
 from kgraft.pipeline.job import Job, make_blocks
+from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.training import train_student
 from kgraft.students import StudentBlock, make_from_teacher
 from kgraft.tuning.bench import Bench, Filled
@@ -128,7 +128,7 @@ class Laboratory:
         trains = any(phase.steps for phase in job.phases if phase.stage == 1)
         make = cache if trains and self.bench.config.block_cache else make_from_teacher
         with self.bench.strategy.scope():
-            return make_blocks(job, run, filled.banks.train, QuietStopwatch(), make=make)
+            return make_blocks(job, run, filled.banks.train, Stopwatch(say=None), make=make)
 
     def _train(
         self,
@@ -163,7 +163,7 @@ class Laboratory:
             banks=filled.banks,
             strategy=self.bench.strategy,
             checkpoints=cache,  # type: ignore[arg-type]
-            watch=QuietStopwatch(),
+            watch=Stopwatch(say=None),
         )
         fused = fuse(student).graph
         return _phase_records(results, cache.reused), self.bench.judge(fused), fused

@@ -10,8 +10,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import trial as trial_module
 
-from kgraft.comparison.run import reason_of
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, reason_of
 from kgraft.tuning.declare import active_values
 from kgraft.tuning.hypermodel import GraftHyperModel
 from kgraft.tuning.oracles import HYPERBAND_EPOCHS, make_oracle

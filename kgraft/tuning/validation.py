@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from kgraft.comparison.examiner import Examiner
 from kgraft.config import DataConfig
 from kgraft.data import Source, open_source
 from kgraft.data_config import same_set
 from kgraft.graph import Graph
+from kgraft.pipeline.examiner import Examiner
 from kgraft.pipeline.job import Job
 from kgraft.pipeline.test_set import check_test_set, open_test_set
 from kgraft.pipeline.transfer import class_names

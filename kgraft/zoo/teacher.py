@@ -135,6 +135,7 @@ def check_model(model: keras.Model, source: str) -> keras.Model:
         KgraftError: it has several inputs or outputs.
         KgraftError: the input is not `[batch, height, width, channels]` of a fixed size, or the
             output not `[batch, classes]`.
+        KgraftError: a layer is quantised, or has LoRA weights.
         KgraftError: it computes in half precision and cannot be made anew in float32.
     """
     if isinstance(model, keras.Sequential) and model.built:
@@ -155,7 +156,23 @@ def check_model(model: keras.Model, source: str) -> keras.Model:
             f"{source} maps {taken} to {given}; expected images [batch, height, width, channels] "
             f"of a fixed size to logits [batch, classes]"
         )
+    _check_plain_weights(model, source)
     return _in_float32(model, source)
+
+
+def _check_plain_weights(model: keras.Model, source: str) -> None:
+    """Refuses layers whose kernels are not what they compute with."""
+    for layer in model._flatten_layers():
+        if getattr(layer, "lora_enabled", False):
+            raise KgraftError(
+                f"{source}: layer {layer.name} has LoRA weights beside its kernel: expected one "
+                "kernel, into which they are merged"
+            )
+        if getattr(layer, "quantization_mode", None):
+            raise KgraftError(
+                f"{source}: layer {layer.name} is quantised ({layer.quantization_mode}): expected "
+                "the float model that it was before quantize()"
+            )
 
 
 def _in_float32(model: keras.Model, source: str) -> keras.Model:

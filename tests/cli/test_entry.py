@@ -120,6 +120,13 @@ def test_flagfile_that_is_no_text(command, tmp_path):
             1,
             "the device has too little memory for these settings; where it trains, lower --batch",
         ),
+        (
+            type("ResourceExhaustedError", (Exception,), {})(
+                "{{function_node WriteFile}} /run/a.pb; No space left on device [Op:WriteFile]"
+            ),
+            1,
+            "cannot write /run/a.pb: No space left on device",
+        ),
         (KeyboardInterrupt(), 130, f"stopped by Ctrl-C; {entry.RESUME_HINT}"),
     ],
 )

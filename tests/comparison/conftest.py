@@ -50,6 +50,13 @@ class World:
         config = self.config(**changes)
         return _Bench(config, self.teacher).setting(config.shots_list[0], 0)
 
+    def shapes(self, **changes: Any) -> Setting:
+        """The same for what asks for architectures alone: the teacher has run over no view."""
+        config = self.config(**changes)
+        bench = _Bench(config, self.teacher)
+        run = config.cell_run(config.shots_list[0], 0)
+        return Setting(run, bench.first, None, None, bench.strategy, 0, "")
+
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:

@@ -3,13 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kgraft.comparison import examiner as examiner_module
-from kgraft.comparison.examiner import Examiner
 from kgraft.comparison.pruned import pruned_student
 from kgraft.data import open_source
 from kgraft.errors import KgraftError
 from kgraft.grafting import fuse
 from kgraft.graph import total_macs
+from kgraft.pipeline import examiner as examiner_module
+from kgraft.pipeline.examiner import Examiner
 from kgraft.pipeline.test_set import TestSet
 
 LABELS = np.arange(30) % 5

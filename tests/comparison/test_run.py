@@ -1,9 +1,11 @@
 import json
 import re
 import shutil
+import weakref
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_models import small_model
 
 from kgraft import KgraftError, compare
@@ -190,6 +192,12 @@ def test_a_data_set_that_has_changed_is_refused(world, world_of, tmp_path):
     np.savez(path, **before | {"train_images": 255 - before["train_images"]})
     result, _ = run(small, tmp_path / "w", **changes | {"methods": ("closed",)}, resume=True)
     assert "fskd_1shot_draw0.json is of other images than are drawn" in result.failed[0].error
+    record = tmp_path / "w" / "cells" / "fskd_1shot_draw0.json"
+    content = json.loads(record.read_text()) | {"pixels_sha256": ""}
+    record.write_text(json.dumps(content | {"sample_sha256": "of another draw"}))
+    (tmp_path / "w" / "cells" / "closed_1shot_draw0.json").unlink()
+    result, _ = run(small, tmp_path / "w", **changes | {"methods": ("closed",)}, resume=True)
+    assert "fskd_1shot_draw0.json is of other images than are drawn" in result.failed[0].error
     np.savez(path, **before | {"test_images": 255 - before["test_images"]})
     with pytest.raises(KgraftError, match=r"of other settings: test_sha256 was"):
         run(small, tmp_path / "w", **changes, resume=True)
@@ -201,6 +209,20 @@ def test_damaged_records_are_told_of_before_any_work(done, world, tmp_path, monk
     monkeypatch.setattr(run_module, "_cell", None)
     with pytest.raises(KgraftError, match=r"fskd_2shot_draw0\.json.*move it away"):
         run(world, tmp_path / "w", methods=("mir",), resume=True)
+
+
+def test_what_a_cell_compiled_is_let_go(world, tmp_path, monkeypatch):
+    """TensorFlow keeps a graph that has the gradient of a SiLU, unless it is told otherwise."""
+    graphs = []
+
+    def compiling(_):
+        run = tf.function(tf.nn.silu, autograph=False).get_concrete_function(tf.TensorSpec([3]))
+        graphs.append(weakref.ref(run.graph))
+        raise ValueError
+
+    monkeypatch.setitem(methods_module._METHODS, "kd", Method(compiling))
+    run(world, tmp_path / "w", draws=1, shots_list=(1, 2), methods=("kd",))
+    assert [graph() for graph in graphs] == [None, None]
 
 
 def test_a_cell_that_fails_is_recorded_and_the_others_go_on(world, tmp_path, monkeypatch):

@@ -31,14 +31,14 @@ def test_the_architecture_is_that_of_the_fused_student(setting):
 @pytest.mark.parametrize("student", ["width:0.5", "inner:0.5", "drop"])
 @pytest.mark.parametrize("graft", ["3", "1-2"])
 def test_whatever_the_recipe(student, graft, world):
-    setting = world.setting(methods=("kd",), student=student, graft=graft)
+    setting = world.shapes(methods=("kd",), student=student, graft=graft)
     assert size(random_student(setting)) == size(
         student_of(setting.chain, graft=graft, recipe=student)
     )
 
 
 def test_blocks_of_several_recipes(world):
-    setting = world.setting(methods=("kd",), graft="1=drop,2")
+    setting = world.shapes(methods=("kd",), graft="1=drop,2")
     grafted = student_of(setting.chain, graft="1=drop,2")
     assert size(random_student(setting)) == size(grafted)
 
@@ -46,7 +46,7 @@ def test_blocks_of_several_recipes(world):
 def test_units_that_are_not_residual_are_left_out_too(world_of):
     world = world_of(plain_units(4))
     flags = {"teacher_cuts": ("stem",), "graft": "1", "student": "depth:2"}
-    setting = world.setting(methods=("kd",), **flags)
+    setting = world.shapes(methods=("kd",), **flags)
     grafted = student_of(setting.chain, graft="1", recipe="depth:2")
     assert size(random_student(setting)) == size(grafted)
 

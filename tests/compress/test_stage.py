@@ -238,11 +238,15 @@ def test_a_checkpoint_of_another_student_is_named(stage, tmp_path):
         other.run("prune", checkpoints=checkpoints, compress_steps=2)
 
 
+BY_MUON = {"optimizer": "muon", "select": "last"}
+
+
 @pytest.fixture(scope="module")
 def both(stage, tmp_path_factory):
     """Pruned and quantised, and the checkpoint folder."""
     folder = tmp_path_factory.mktemp("both")
-    return stage.run("prune+quantize", checkpoints=Checkpoints(folder, {"run": 1})), folder
+    checkpoints = Checkpoints(folder, {"run": 1})
+    return stage.run("prune+quantize", checkpoints=checkpoints, **BY_MUON), folder
 
 
 def test_what_is_finished_is_not_trained_again(stage, both, tmp_path, monkeypatch):
@@ -257,14 +261,14 @@ def test_what_is_finished_is_not_trained_again(stage, both, tmp_path, monkeypatc
         return original(wrapped, phase, **training)
 
     monkeypatch.setattr(stages, "train_wrapped", noted)
-    second = stage.run("prune+quantize", checkpoints=checkpoints)
+    second = stage.run("prune+quantize", checkpoints=checkpoints, **BY_MUON)
     assert trained == [] and second.results == first.results
     assert_same_weights(second.model, first.model)
     assert_same_weights(second.quantized.floats, first.quantized.floats)
     # Killed between the techniques, and with another setting of the second one.
     (name,) = tmp_path.glob("three_quantize*.json")
     name.unlink()
-    third = stage.run("prune+quantize", checkpoints=checkpoints)
+    third = stage.run("prune+quantize", checkpoints=checkpoints, **BY_MUON)
     assert trained == ["three/quantize"]
     assert_same_weights(third.quantized.floats, first.quantized.floats)
 
@@ -303,8 +307,14 @@ def quantized(stage):
     return stage.run("quantize", compress_rate=1e-4)
 
 
-def test_the_file_says_what_the_emulated_model_says(stage, quantized, tmp_path):
-    files, (found,) = exported(stage, quantized, tmp_path)
+@pytest.fixture(scope="module")
+def int8_file(stage, quantized, tmp_path_factory):
+    """The file of `quantized`, verified; nothing changes it."""
+    return exported(stage, quantized, tmp_path_factory.mktemp("int8"))
+
+
+def test_the_file_says_what_the_emulated_model_says(stage, quantized, int8_file):
+    files, (found,) = int8_file
     assert found.ok, found.why
     images = stage.heldout.views.astype("float32")
     said = TFLiteRunner(files[0].path)(images)
@@ -315,8 +325,8 @@ def test_the_file_says_what_the_emulated_model_says(stage, quantized, tmp_path):
     assert quantized.results[0].heldout_loss_end <= quantized.results[0].heldout_loss_start
 
 
-def test_each_depthwise_channel_of_the_file_has_a_scale(stage, quantized, tmp_path):
-    files, _ = exported(stage, quantized, tmp_path)
+def test_each_depthwise_channel_of_the_file_has_a_scale(stage, int8_file):
+    files, _ = int8_file
     details = load_interpreter(files[0].path).get_tensor_details()
     channels = stage.student.get_layer("depthwise").kernel.shape[2]
     (found,) = [d for d in details if list(d["shape"]) == [1, 3, 3, channels]]
@@ -324,8 +334,8 @@ def test_each_depthwise_channel_of_the_file_has_a_scale(stage, quantized, tmp_pa
     assert len(found["quantization_parameters"]["scales"]) == channels
 
 
-def test_other_weights_than_those_trained_are_caught(stage, quantized, tmp_path):
-    files, _ = exported(stage, quantized, tmp_path)
+def test_other_weights_than_those_trained_are_caught(stage, quantized, int8_file):
+    files, _ = int8_file
     wrong = keras.models.clone_model(quantized.quantized.floats)
     wrong.set_weights(quantized.quantized.floats.get_weights())
     kernel = wrong.get_layer("conv3").kernel
@@ -336,10 +346,16 @@ def test_other_weights_than_those_trained_are_caught(stage, quantized, tmp_path)
     assert not found.ok and "holds other weights than the student in 1 layers" in found.why
 
 
-@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "muon"])
-def test_quantising_keeps_zeros(stage, tmp_path, optimizer):
+@pytest.fixture(params=["muon", pytest.param("adam", marks=pytest.mark.slow)])
+def pruned_and_quantized(request, stage, both):
+    if request.param == "muon":
+        return both[0]
+    return stage.run("prune+quantize", optimizer=request.param, select="last")
+
+
+def test_quantising_keeps_zeros(stage, tmp_path, pruned_and_quantized):
     """Muon moves weights that have no gradient too."""
-    made = stage.run("prune+quantize", optimizer=optimizer, select="last")
+    made = pruned_and_quantized
     zeros = {name: kernel == 0 for name, kernel in kernels(made.model).items()}
     for name, kernel in kernels(made.quantized.floats).items():
         assert (kernel[zeros[name]] == 0).all() and not (kernel[~zeros[name]] == 0).any()

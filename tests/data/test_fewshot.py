@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kgraft.data import CorruptImage, draw_transfer_set, open_source, write_transfer_list
+from kgraft.data.hashes import pixels_sha256
 from kgraft.errors import KgraftError
 
 from .conftest import picture, write_image
@@ -139,6 +140,7 @@ def test_list_is_written_whole(source, tmp_path):
     assert content == {
         "images": 6,
         "sha256": transfer.sha256,
+        "pixels_sha256": pixels_sha256(transfer.images),
         "ids": list(transfer.ids),
         "skipped": [],
     }

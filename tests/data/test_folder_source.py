@@ -1,4 +1,5 @@
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -70,6 +71,52 @@ def test_bmp_and_gif(tmp_path, name, data, channels):
     (tmp_path / name).write_bytes(data)
     source = open_source(f"folder:{tmp_path}", channels=channels)
     assert source.read(0).shape == (1, 1, channels)
+
+
+def test_colours_of_a_table(tmp_path):
+    """What a bitmap of 256 colours holds are numbers of colours."""
+    numbers = np.array([[0, 1, 2], [2, 1, 0]], "uint8")
+    colours = np.array([[255, 0, 0], [0, 255, 0], [30, 60, 90]], "uint8")
+    image = PIL.Image.fromarray(numbers, mode="P")
+    image.putpalette(colours.tobytes())
+    image.save(tmp_path / "a.bmp")
+    source = open_source(f"folder:{tmp_path}")
+    np.testing.assert_array_equal(source.read(0), colours[numbers])
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.png", "a.tif", "a.TIFF", "a.webp"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_of_files_without_loss(tmp_path, name, channels):
+    pixels = picture(3, channels=channels)
+    image = PIL.Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    image.save(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+    source = open_source(f"folder:{tmp_path}", channels=channels)
+    np.testing.assert_array_equal(source.read(0), pixels)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int32", "float32"])
+def test_more_than_eight_bits_are_corrupt(tmp_path, kind):
+    PIL.Image.fromarray(np.arange(12, dtype=kind).reshape(3, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(CorruptImage, match=r"a\.tif: it has more than 8 bits a pixel and channel"):
+        open_source(f"folder:{tmp_path}").read(0)
+
+
+def test_images_of_kinds_that_are_not_read_are_not_passed_over(tmp_path):
+    write_image(tmp_path / "a.png", picture(0))
+    (tmp_path / "b.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    found = list(open_source(f"folder:{tmp_path}").attempts())
+    assert [isinstance(image, CorruptImage) for image, _ in found] == [False, True]
+    assert "b.heic: Unknown image file format" in str(found[1][0])
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.tif", "a.webp"])
+def test_files_cut_short_are_corrupt(tmp_path, name):
+    PIL.Image.fromarray(picture(3)).save(tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(CorruptImage, match="cannot decode") as caught:
+        open_source(f"folder:{tmp_path}").read(0)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kgraft.data import open_source
 from kgraft.errors import KgraftError
@@ -114,3 +116,19 @@ def test_damaged_array(save, tmp_path):
     (tmp_path / "set.npz").write_bytes(data)
     with pytest.raises(KgraftError, match=r"'images' cannot be read"):
         open_source(spec)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_any_damage_is_an_error_of_one_line(data, tmp_path_factory):
+    """Or none, where it hits what nothing reads."""
+    path = tmp_path_factory.getbasetemp() / "damaged.npz"
+    np.savez_compressed(path, images=IMAGES)
+    whole = bytearray(path.read_bytes())
+    start = data.draw(st.integers(0, len(whole) - 4))
+    whole[start : start + 4] = data.draw(st.binary(min_size=4, max_size=4))
+    path.write_bytes(whole)
+    try:
+        assert len(open_source(f"npz:{path}")) == len(IMAGES)
+    except KgraftError as error:
+        assert "damaged.npz" in str(error) and "\n" not in str(error)

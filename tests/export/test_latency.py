@@ -8,7 +8,6 @@ from kgraft.export import (
     float32_bytes,
     latency,
     measure_latencies,
-    measure_latency,
     measure_timings,
 )
 from kgraft.export.onnx_file import onnx_bytes
@@ -16,10 +15,15 @@ from kgraft.export.onnx_file import onnx_bytes
 from .conftest import SHAPE
 
 
+def milliseconds(model, **settings):
+    """Median milliseconds of one file."""
+    return measure_latencies({"it": model}, **settings)["it"]
+
+
 def test_milliseconds_of_a_file(student, tmp_path):
     path = tmp_path / "student.tflite"
     path.write_bytes(float32_bytes(student))
-    assert 0 < measure_latency(path, runs=5) < 1000
+    assert 0 < milliseconds(path, runs=5) < 1000
 
 
 @pytest.mark.parametrize("dynamic_batch", [False, True])
@@ -28,7 +32,7 @@ def test_milliseconds_of_an_onnx_file(student, tmp_path, dynamic_batch):
         pytest.importorskip(name)
     path = tmp_path / "student.onnx"
     path.write_bytes(onnx_bytes(student, SHAPE, DeviceInput(dynamic_batch=dynamic_batch)))
-    assert 0 < measure_latency(path, runs=5) < 1000
+    assert 0 < milliseconds(path, runs=5) < 1000
 
 
 def test_an_onnx_file_that_does_not_take_one_image(tmp_path):
@@ -40,7 +44,7 @@ def test_an_onnx_file_that_does_not_take_one_image(tmp_path):
     opset = [make.make_opsetid("", 15)]
     onnx.save(make.make_model(graph, opset_imports=opset, ir_version=8), str(path))
     with pytest.raises(KgraftError, match=r"must take one tensor\(float\), an image; it takes te"):
-        measure_latency(path)
+        milliseconds(path)
 
 
 def test_files_keep_their_names_and_order(student, norm_student):
@@ -53,7 +57,7 @@ def test_the_median_is_in_milliseconds(student, monkeypatch):
     data = float32_bytes(student)
     ticks = iter(range(10**6))
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 1000)
-    assert measure_latency(data, runs=10) == pytest.approx(1)
+    assert milliseconds(data, runs=10) == pytest.approx(1)
 
 
 def test_median_and_tail(student, monkeypatch):
@@ -71,10 +75,10 @@ def test_it_stops_in_time(student, monkeypatch):
     monkeypatch.setattr(
         latency, "_timed_runs", lambda _, count: counts.append(count) or [0.1] * count
     )
-    measure_latency(data, runs=1000, seconds=0)
+    milliseconds(data, runs=1000, seconds=0)
     assert counts == [3, 6]  # the warm-up and one burst
 
 
 def test_no_file(tmp_path):
     with pytest.raises(KgraftError, match="no TFLite file"):
-        measure_latency(tmp_path / "no.tflite")
+        milliseconds(tmp_path / "no.tflite")

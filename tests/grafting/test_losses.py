@@ -54,6 +54,12 @@ def test_feature_mse_is_relative_to_the_teacher() -> None:
     np.testing.assert_allclose(feature_mse(_t([[0.0]]), _t([[0.0]])), [0.0])
 
 
+def test_an_example_that_the_teacher_is_silent_on_is_not_all_that_counts() -> None:
+    """Its error counts by a thousandth of the mean size of the batch, (1 + 0) / 2 here."""
+    found = feature_mse(_t([[1.1, 1.0], [0.01, 0.0]]), _t([[1.0, 1.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(found, [0.005, 0.5e-4 / 0.5e-3], rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_is_zero_for_the_teacher_and_positive_beside_it(name: str) -> None:
     teacher = _t([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])

@@ -108,6 +108,7 @@ def test_auto_takes_bfloat16_only_where_the_teacher_agrees_with_itself(monkeypat
     chain.blocks[-1].graph.layers[-1].set_weights([1e-6 * kernel, 100 + 1e-6 * bias])
     bank = make_bank(chain)
     wanted = bank.logits.argmax(-1)
+    monkeypatch.setattr(precision, "_check_copies", lambda *_: None)
     bank.logits[:] = np.roll(np.eye(5, dtype="float32")[wanted], 1, axis=1)
     found = choose_compute("auto", chain, bank)
     assert found.dtype == "float32"
@@ -149,6 +150,35 @@ def test_a_layer_that_cannot_compute_in_bfloat16(
     wanted = rf"--precision=bfloat16 needs a teacher whose layers .*\(.*{reason}"
     with pytest.raises(KgraftError, match=wanted):
         choose_compute("bfloat16", chain, make_bank(chain))
+
+
+class Forgetful(keras.layers.Layer):
+    """Leaves what it multiplies by out of its settings."""
+
+    def __init__(self, factor=1.0, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def get_config(self):
+        return super().get_config()
+
+    def call(self, x):
+        return x * self.factor
+
+
+@pytest.mark.parametrize(("factor", "fails"), [(1.0, False), (2.0, True)])
+def test_copies_that_compute_something_else(factor: float, fails: bool) -> None:
+    image = keras.Input([8, 8, 3])
+    x = keras.layers.Conv2D(4, 3, name="relu0", activation="relu")(image)
+    x = Forgetful(factor)(keras.layers.Conv2D(4, 3, name="relu1", activation="relu")(x))
+    x = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x))
+    chain = make_chain(keras.Model(image, x))
+    bank = make_bank(chain)
+    if not fails:
+        choose_compute("float32", chain, bank)
+        return
+    with pytest.raises(KgraftError, match="copies of the teacher's layers put out other logits"):
+        choose_compute("auto", chain, bank)
 
 
 def test_xla_is_refused_without_a_gpu(monkeypatch) -> None:

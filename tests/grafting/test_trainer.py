@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from grafting_cases import GraftFactory, make_student, read_weights
 from kgraft.data.aligned import aligned_empty
 from kgraft.errors import KgraftError
 from kgraft.grafting import Phase, Progress, ViewBank, train_phase
+from kgraft.grafting.loop import Measured
 from kgraft.grafting.step import rate_at
+from kgraft.grafting.trainer import keep
 
 _PHASE = Phase("one/block1", 1, 2, 24, 1e-2, 1e-2, batch=8)
 _ALL = dataclasses.replace(_PHASE, name="two/blocks0-2", start=0, stop=3, stage=2)
@@ -227,3 +230,23 @@ def test_a_phase_lets_its_data_go(graft: GraftFactory) -> None:
     del made, views
     gc.collect()
     assert held() is None
+
+
+def test_weights_that_are_not_kept_are_let_go_while_it_trains() -> None:
+    """All of them together can be many times the student."""
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def measured() -> Iterator[Measured]:
+        alive.clear()
+        for step, loss in enumerate([3.0, 1.0, 2.0, 1.0, 5.0]):
+            weights = np.full(3, step)
+            alive.append(weakref.ref(weights))
+            yield Measured(step, loss, 0.5, [weights])
+            del weights
+            assert sum(found() is not None for found in alive) <= 2
+
+    start, kept = keep(measured(), "heldout")
+    assert (start.step, start.weights, kept.step) == (0, [], 1)
+    np.testing.assert_array_equal(kept.weights[0], [1, 1, 1])
+    assert keep(measured(), "last")[1].step == 4
+    assert keep(measured(), "heldout", settled=2)[1].step == 3

@@ -11,7 +11,15 @@ from keras import layers as kl
 from small_models import small_model
 
 from kgraft.errors import KgraftError
-from kgraft.graph import check_cuts, choose_cuts, count_macs, find_cuts, read_cuts, trace_model
+from kgraft.graph import (
+    check_cuts,
+    choose_cuts,
+    count_macs,
+    find_cuts,
+    flattened_map,
+    read_cuts,
+    trace_model,
+)
 
 
 def in_order(graph, cuts):
@@ -162,3 +170,28 @@ def test_more_blocks_than_cuts(graph):
     assert str(error.value) == (
         "--teacher_cuts=12: the model has 10 cuts, enough for at most 11 blocks"
     )
+
+
+def test_values_of_many_places_laid_flat():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(image)
+    x = keras.layers.Flatten(name="flat")(keras.layers.MaxPooling2D(name="pool")(x))
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Dense(64, name="wide")(keras.layers.Dropout(0.5, name="drop")(x))
+    x = keras.layers.ReLU(name="relu")(x)
+    graph = trace_model(keras.Model(image, keras.layers.Dense(2, name="out")(x)))
+    found = {cut: flattened_map(graph, cut) for cut in find_cuts(graph)}
+    flat = dict.fromkeys(("flat", "norm", "drop"), "pool")
+    assert found == {**dict.fromkeys(("conv", "pool", "wide", "relu")), **flat}
+
+
+@pytest.mark.parametrize(
+    "head", [keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D]
+)
+def test_pooled_values_and_those_of_one_place_are_not_many_places(head):
+    image = keras.Input((1, 1, 3))
+    one = trace_model(keras.Model(image, keras.layers.Flatten(name="flat")(image)))
+    assert flattened_map(one, "flat") is None
+    image = keras.Input((4, 4, 3))
+    pooled = trace_model(keras.Model(image, head(name="pooled")(image)))
+    assert flattened_map(pooled, "pooled") is None

@@ -120,6 +120,42 @@ def test_probabilities_without_a_softmax_are_refused_with_what_to_do():
     )
 
 
+class OwnDense(kl.Dense):
+    """A layer of a user's own, whose `build` calls its shape something else."""
+
+    def build(self, shape):
+        super().build(shape)
+
+
+class OwnSoftmax(kl.Layer):
+    """One that has its softmax, but not among its settings."""
+
+    activation = staticmethod(keras.activations.softmax)
+
+    def call(self, x):
+        return self.activation(x)
+
+
+def test_the_softmax_of_a_users_own_layer():
+    model = ends_with(OwnDense(5, activation="softmax", name="out"))
+    graph, note = logits_graph(trace_model(model))
+    assert note == "softmax of 'out' taken off"
+    np.testing.assert_allclose(softmax(np.asarray(graph(images()))), model(images()), atol=1e-6)
+    with pytest.raises(KgraftError, match=r"'own'.* looks like probabilities"):
+        logits_graph(trace_model(ends_with(kl.Dense(5), OwnSoftmax(name="own"))))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [[kl.Dense(5, "sigmoid", name="s")], [kl.Dense(5), kl.Activation("sigmoid", name="s")]],
+)
+def test_a_network_of_several_classes_an_image(layers):
+    graph = trace_model(ends_with(*layers))
+    with pytest.raises(KgraftError, match=r"ends in a sigmoid \('s'\), .*_outputs=logits"):
+        logits_graph(graph)
+    assert logits_graph(graph, "logits")[0] is graph
+
+
 def test_logarithm_of_declared_probabilities():
     model = ends_with(kl.Dense(5), Normalised(name="squares"))
     graph, note = logits_graph(trace_model(model), "probabilities")

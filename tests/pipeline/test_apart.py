@@ -79,6 +79,8 @@ def test_a_folder_by_another_name(tmp_path):
 def test_arrays_by_another_path():
     assert same_set("npz:a/images.npz", "npz:b/../a/images.npz")
     assert same_set("tfds:cifar10", "tfds:cifar10")
+    assert same_set("tfds:cifar10", "tfds:cifar10:3.0.2")
+    assert not same_set("tfds:cifar10", "tfds:cifar100")
     assert not same_set("npz:a/images.npz", "npz:b/images.npz")
     assert not same_set("folder:a", "npz:a")
 

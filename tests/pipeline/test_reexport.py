@@ -88,6 +88,7 @@ def test_the_report_of_another_student_does_not_stay(world, workdir, monkeypatch
 
     monkeypatch.setattr(delivery, "export_verified", stopped)
     settings = {"eval_dataset": world.npz, "steps": (0, 0), "graft": "1", "resume": True}
+    settings["formats"] = ("int8",)
     with pytest.raises(KeyboardInterrupt):
         api.distill(world.config(workdir=str(workdir), **settings))
     # The same student still has its report.
@@ -97,6 +98,18 @@ def test_the_report_of_another_student_does_not_stay(world, workdir, monkeypatch
         api.distill(world.config(workdir=str(workdir), **settings, **compressed))
     with pytest.raises(KgraftError, match=r"has no report\.json: finish it by kgraft-distill with"):
         again(workdir, ("int8",))
+
+
+def test_the_report_of_other_exports_does_not_stay(world, workdir, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(delivery, "make_report", stopped)
+    monkeypatch.setattr(api, "make_report", stopped)
+    settings = {"eval_dataset": world.npz, "steps": (0, 0), "graft": "1", "resume": True}
+    with pytest.raises(KeyboardInterrupt):
+        api.distill(world.config(workdir=str(workdir), formats=("float32",), **settings))
+    assert sorted(path.name for path in workdir.glob("report.*")) == []
 
 
 def test_other_formats_to_another_folder(workdir, tmp_path):
@@ -230,6 +243,32 @@ def test_other_images_than_the_runs(workdir, world, tmp_path):
     with pytest.raises(KgraftError, match=r"are not those of the run in .*: give the data set as"):
         again(workdir, ("int8",), dataset=f"npz:{shorter}")
     assert (workdir / "export" / "student_int8.tflite").exists()
+
+
+def test_other_images_in_the_same_rows(workdir, world, tmp_path):
+    other = tmp_path / "other.npz"
+    with np.load(world.folder / "images.npz") as arrays:
+        np.savez(other, **{k: 255 - v if k == "train_images" else v for k, v in arrays.items()})
+    with pytest.raises(KgraftError, match=r"are not those of the run in .*: give the data set as"):
+        again(workdir, ("int8",), dataset=f"npz:{other}")
+    # A run of before the pixels were told of has its images by their names alone.
+    path = workdir / "transfer.json"
+    drawn = json.loads(path.read_text())
+    assert len(drawn.pop("pixels_sha256")) == 64
+    path.write_text(json.dumps(drawn))
+    again(workdir, ("float32",), dataset=f"npz:{other}")
+
+
+def test_a_run_whose_test_set_is_gone(workdir):
+    path = workdir / "report.json"
+    report = json.loads(path.read_text())
+    report["flags"]["data"]["eval_dataset"] = "folder:gone"
+    path.write_text(json.dumps(report))
+    with pytest.raises(KgraftError, match=r"there is no folder .*gone"):
+        again(workdir, ("float32",))
+    found, _ = again(workdir, ("float32",), eval_dataset="off")
+    assert found.models[0].accuracy is None
+    assert "held-out views, without labels; agreement is with the student" in found.evaluation
 
 
 def test_images_that_have_moved(workdir, world, tmp_path):

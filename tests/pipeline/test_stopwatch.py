@@ -42,3 +42,11 @@ def test_a_part_is_split_off_another():
         watch.split_off("compiling", 0.015, of="training")
     assert watch.seconds["compiling"] == 0.015
     assert sum(watch.seconds.values()) >= 0.02
+
+
+def test_it_need_not_say_anything(capsys):
+    watch = Stopwatch(say=None)
+    with watch.part("a", "doing a"):
+        pass
+    assert list(watch.seconds) == ["a"]
+    assert capsys.readouterr().err == ""

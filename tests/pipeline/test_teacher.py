@@ -63,3 +63,49 @@ def test_a_student_of_the_users_own_is_cut_at_its_own_cuts(world):
         StudentConfig(str(world.folder / "own.keras"), ("first",)), teacher, seed=0
     )
     assert own.cuts == ("first",) and own.graph.output_shape == (None, 4)
+
+
+def flattened_teacher():
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(image)
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="conv2")(x)
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.Flatten(name="flat")(x))
+    x = keras.layers.Dense(32, activation="relu", name="hidden")(x)
+    return keras.Model(image, keras.layers.Dense(4, name="out")(x))
+
+
+def test_no_cut_is_chosen_where_many_places_are_laid_flat():
+    teacher = open_teacher(TeacherConfig("unused.keras", cuts=4), flattened_teacher())
+    assert teacher.chain.cuts == ("conv", "conv2", "hidden")
+    message = "'norm' has the 16x16x8 values of 'conv2' laid flat, .* two of them: cut at 'conv2'"
+    with pytest.raises(KgraftError, match=message):
+        open_teacher(TeacherConfig("unused.keras", cuts=("norm",)), flattened_teacher())
+
+
+def test_a_map_that_cannot_be_cut_at():
+    image = keras.Input((4, 4, 3))
+    hidden = keras.layers.Dense(8)(keras.layers.Flatten(name="flat")(image))
+    model = keras.Model(image, keras.layers.Dense(4)(hidden))
+    with pytest.raises(KgraftError, match="for every two of them: leave it out"):
+        open_teacher(TeacherConfig("unused.keras", cuts=("flat",)), model)
+
+
+class Needy(keras.layers.Layer):
+    """Says nothing of what it needs to be made again."""
+
+    def __init__(self, needed, **options):
+        super().__init__(**options)
+        self.scale = self.add_weight(shape=())
+
+    def call(self, x):
+        return x * self.scale
+
+
+def test_a_layer_that_cannot_be_copied():
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(Needy(len, name="own")(image))
+    model = keras.Model(image, keras.layers.Dense(4)(x))
+    message = r"layer own cannot be copied: expected one that Needy\.from_config makes again from"
+    with pytest.raises(KgraftError, match=message) as caught:
+        open_teacher(TeacherConfig("unused.keras", cuts=1), model)
+    assert "\n" not in str(caught.value)

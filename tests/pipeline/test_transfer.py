@@ -1,13 +1,21 @@
 import dataclasses
+import types
 
 import keras
 import numpy as np
 import pytest
 
+from kgraft.data.hashes import pixels_sha256
 from kgraft.errors import KgraftError
 from kgraft.graph import trace_model
 from kgraft.pipeline.test_set import open_test_set
-from kgraft.pipeline.transfer import class_names, fresh_views, open_transfer, without_pixels
+from kgraft.pipeline.transfer import (
+    class_names,
+    fresh_views,
+    open_transfer,
+    transfer_sha256,
+    without_pixels,
+)
 
 SIZE = (16, 16, 3)
 
@@ -140,3 +148,14 @@ def test_classes_that_are_no_logits_are_told_of(world, teacher, tmp_path, capsys
     path.write_text("yellow\nblue\ngreen\nred\n")
     class_names(config, transfer, None, 4)
     assert capsys.readouterr().err == ""
+
+
+def test_extra_images_count_too():
+    def transfer(images, extra=None):
+        extra = extra and types.SimpleNamespace(images=extra)
+        return types.SimpleNamespace(images=types.SimpleNamespace(images=images), extra=extra)
+
+    one, two = (np.full((2, 2, 3), value, "uint8") for value in (1, 2))
+    assert transfer_sha256(transfer((one,))) == pixels_sha256([one])
+    found = {transfer_sha256(transfer((one,), extra)) for extra in (None, (one,), (two,))}
+    assert len(found) == 3

@@ -88,3 +88,11 @@ def test_a_map_that_grows(solve):
     x = conv(kl.UpSampling2D(name="up")(image), 4, name="conv")
     with pytest.raises(KgraftError, match=r"drop cannot make \(None, 12, 12, 4\) of"):
         dropped(trained(keras.Model(image, x)), (), 0, solve=solve)
+
+
+def test_tokens_that_would_have_to_be_pooled():
+    image = keras.Input((4, 4, 3))
+    tokens = kl.Reshape((16, 3), name="tokens")(image)
+    model = trained(keras.Model(image, kl.Conv1D(4, 4, strides=4, name="fewer")(tokens)))
+    with pytest.raises(KgraftError, match=r"drop cannot make \(None, 4, 4\) of \(None, 16, 3\)"):
+        dropped(model, ("tokens",), 1)

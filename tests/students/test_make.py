@@ -59,8 +59,9 @@ def test_a_block_takes_what_the_one_before_it_makes(start):
 
 
 @both_starts
-def test_a_single_grafted_block_fits_between_kept_ones(small_teacher, start):
-    chain = chain_of(small_teacher)
+@pytest.mark.parametrize("name", ["plain", "residual", "concatenation"])
+def test_a_single_grafted_block_fits_between_kept_ones(name, start):
+    chain = chain_of(small_model(name))
     student = student_of(chain, start=start, graft="1-2")
     check_widths(chain, student)
     assert [made.kept for made in student] == [True, False, False, True]
@@ -342,3 +343,6 @@ def test_a_students_own_frozen_layers_stay_frozen():
     chain = chain_of(frozen)
     student = student_of(chain, graft="1", recipe="own.keras", own=chain)
     assert any("training" in call.kwargs for call in student[1].body.calls)
+    # Weights of no training need statistics of their own.
+    student = student_of(chain, graft="1", start="random", recipe="own.keras", own=chain)
+    assert not any("training" in call.kwargs for call in student[1].body.calls)

@@ -110,6 +110,27 @@ def test_resume_needs_the_same_settings(settings):
         run(settings, epochs=1, batch=8, resume=True)
 
 
+def test_resume_needs_the_same_images_and_classes(settings, tmp_path):
+    for folder in ("a", "b"):
+        for number in range(8):
+            path = tmp_path / "images" / folder / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            keras.utils.save_img(path, np.full((8, 8, 1), 30 * number, "uint8"), scale=False)
+    changes = {"dataset": f"folder:{tmp_path / 'images'}", "eval_split": None, "batch": 4}
+    changes |= {"eval_dataset": None, "epochs": 1}
+    run(settings, **changes)
+    run(settings, **changes, resume=True)
+    (tmp_path / "images" / "a" / "7.png").rename(tmp_path / "images" / "b" / "8.png")
+    message = "is of a training on other images or classes: resume with the data set as it was then"
+    with pytest.raises(KgraftError, match=message):
+        run(settings, **changes, resume=True)
+    (tmp_path / "images" / "b" / "8.png").rename(tmp_path / "images" / "a" / "7.png")
+    run(settings, **changes, resume=True)
+    (tmp_path / "images" / "b").rename(tmp_path / "images" / "c")
+    with pytest.raises(KgraftError, match=message):
+        run(settings, **changes, resume=True)
+
+
 def test_starts_from_a_file(settings, tmp_path):
     model = build("fashion_vgg", classes=2, input_shape=(8, 8, 1), seed=5)
     model.save(tmp_path / "start.keras")

@@ -9,6 +9,7 @@ import pytest
 from kgraft import KgraftError, distill
 from kgraft.grafting import run as run_module
 from kgraft.tuning import tune
+from kgraft.tuning.records import FAILED, START, TrialRecord, TrialStore
 
 VARY = ("block1_ratio=0.6|0.75|0.9", "batch=8|4")
 
@@ -49,6 +50,16 @@ def test_every_trial_has_a_record_and_a_failing_one_stops_nothing(done):
     assert content["ranked"][0] == content["best"]
     assert lines[0].startswith("2 trials, random, 2 parameters; judged on 40 views: 4 further")
     assert any(": failed: it broke" in line for line in lines)
+
+
+def test_a_start_that_failed_is_tried_again(done, world, tmp_path):
+    folder = tmp_path / "work"
+    shutil.copytree(done[2], folder)
+    store = TrialStore(folder)
+    store.save(TrialRecord(START, FAILED, {}, error="the disk was full"))
+    found, lines = search(world, folder, graft="1", resume=True)
+    assert found.records[0].trial == START and found.records[0].status == "trained"
+    assert not any("the disk was full" in line for line in lines)
 
 
 def test_a_search_whose_state_is_cut_short_is_named(done, world, tmp_path):

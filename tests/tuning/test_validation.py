@@ -5,9 +5,9 @@ import pytest
 from small_models import CLASSES, SHAPE
 from tuning_cases import settings
 
-from kgraft.comparison import examiner as examiner_module
 from kgraft.errors import KgraftError
 from kgraft.graph import trace_model
+from kgraft.pipeline import examiner as examiner_module
 from kgraft.tuning import trial as trial_module
 from kgraft.tuning.bench import Bench
 from kgraft.tuning.candidate import candidate_run

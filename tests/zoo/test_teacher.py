@@ -192,3 +192,17 @@ def test_open_size(tmp_path):
     y = layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(x)))
     with pytest.raises(KgraftError, match="of a fixed size"):
         load_teacher(saved(keras.Model(x, y), tmp_path))
+
+
+def test_kernels_that_are_not_what_a_layer_computes_with():
+    def model():
+        x = keras.Input((8, 8, 3))
+        return keras.Model(x, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+    tuned, rounded = model(), model()
+    tuned.get_layer("head").enable_lora(2)
+    with pytest.raises(KgraftError, match="m: layer head has LoRA weights beside its kernel"):
+        check_model(tuned, "m")
+    rounded.quantize("int8")
+    with pytest.raises(KgraftError, match=r"m: layer head is quantised \(int8\): expected the flo"):
+        check_model(rounded, "m")

@@ -1,14 +1,11 @@
-import types
-
 import numpy as np
 
-from kgraft.comparison.hashes import (
+from kgraft.data import open_source
+from kgraft.data.hashes import (
     labelled_sha256,
     names_sha256,
     pixels_sha256,
-    transfer_sha256,
 )
-from kgraft.data import open_source
 
 
 def test_pixels_and_shapes():
@@ -32,17 +29,6 @@ def test_a_test_set_of_other_images_or_labels(tmp_path):
     assert sha256(images, labels[::-1].copy()) != found
     assert sha256(images[:149], labels[:149]) != found
     assert sha256(images[::-1], labels) != found
-
-
-def test_extra_images_count_too():
-    def transfer(images, extra=None):
-        extra = extra and types.SimpleNamespace(images=extra)
-        return types.SimpleNamespace(images=types.SimpleNamespace(images=images), extra=extra)
-
-    one, two = (np.full((2, 2, 3), value, "uint8") for value in (1, 2))
-    assert transfer_sha256(transfer((one,))) == pixels_sha256([one])
-    found = {transfer_sha256(transfer((one,), extra)) for extra in (None, (one,), (two,))}
-    assert len(found) == 3
 
 
 def test_names_count_in_their_order():

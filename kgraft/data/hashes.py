@@ -1,12 +1,11 @@
-"""Hashes by which a resumed comparison knows that its images and their names are still the same."""
+"""Hashes by which work that goes on knows that its images and their names are still the same."""
 
 import hashlib
 from collections.abc import Iterable
 
 import numpy as np
 
-from kgraft.data import CorruptImage, Source
-from kgraft.pipeline.transfer import Transfer
+from kgraft.data.source import CorruptImage, Source
 
 # Decoding all of a large test set would take minutes at every start.
 _TEST_IMAGES = 100
@@ -19,16 +18,6 @@ def pixels_sha256(images: Iterable[np.ndarray]) -> str:
         digest.update(repr((image.shape, image.dtype.str)).encode())
         digest.update(np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
-
-
-def transfer_sha256(transfer: Transfer) -> str:
-    """Hashes the images that training sees: the transfer images and behind them the extra ones.
-
-    Args:
-        transfer: with its pixels.
-    """
-    extra = transfer.extra.images if transfer.extra else ()
-    return pixels_sha256((*transfer.images.images, *extra))
 
 
 def labelled_sha256(source: Source) -> str:
@@ -45,3 +34,10 @@ def names_sha256(names: Iterable[str] | None) -> str:
     """Hashes names of classes in their order; None, where nothing names them, has a hash too."""
     told = "" if names is None else "\n".join(names)
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def labels_sha256(source: Source) -> str:
+    """Hashes the labels of a labelled source and the names of their classes."""
+    digest = hashlib.sha256(np.asarray(source.labels, "int64").tobytes())
+    digest.update(names_sha256(source.class_names).encode())
+    return digest.hexdigest()
