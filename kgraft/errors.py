@@ -9,7 +9,12 @@ class KgraftError(ValueError):
     """
 
 
+def one_line(error: object) -> str:
+    """Puts what an error, often somebody else's of many lines, says into one."""
+    return " ".join(str(error).split())
+
+
 def reason_of(error: Exception) -> str:
-    """Puts an error into one line."""
-    text = " ".join(str(error).split())
+    """Returns the same, and what kind of error it is where it is none of ours."""
+    text = one_line(error)
     return text if isinstance(error, KgraftError) else f"{type(error).__name__}: {text}"

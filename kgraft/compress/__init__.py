@@ -12,11 +12,9 @@ from kgraft.compress.stage import (
     compress_phases,
     restore_quantized,
 )
-from kgraft.compress.training import Left
 
 __all__ = [
     "Compressed",
-    "Left",
     "QuantizedStudent",
     "TechniqueOutcome",
     "check_compressible",

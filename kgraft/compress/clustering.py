@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from kgraft.compress.legacy import load_tf_keras, load_tfmot
-from kgraft.compress.training import Left, Wrapped
+from kgraft.compress.training import Wrapped
 from kgraft.compress_config import CompressConfig
+from kgraft.grafting import Remaining
 
 _KINDS = ("Conv2D", "Dense")
 _WHOLE = ("Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv2D")
@@ -61,7 +62,7 @@ def _cluster_but_zeros(layer: Any, **settings: Any) -> Any:
 
 def clustering_left(
     plain: Any, config: CompressConfig, zeros: Mapping[str, int]
-) -> tuple[Left, ...]:
+) -> tuple[Remaining, ...]:
     """Names the layers whose kernels clustering leaves as they are, and why.
 
     Args:
@@ -73,7 +74,7 @@ def clustering_left(
         layer.name: _why_not(layer, config.clusters, zeros.get(layer.name, 0))
         for layer in plain.layers
     }
-    return tuple(Left(name, why) for name, why in reasons.items() if why)
+    return tuple(Remaining(name, why) for name, why in reasons.items() if why)
 
 
 def _zeros(layer: Any) -> int:

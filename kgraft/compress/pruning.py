@@ -9,8 +9,9 @@ from kgraft.compress.allocation import lamp_sparsities
 from kgraft.compress.bridge import to_keras
 from kgraft.compress.legacy import load_tf_keras, load_tfmot
 from kgraft.compress.solved_pruning import solvable_layers, solve_pruned
-from kgraft.compress.training import Left, Wrapped
+from kgraft.compress.training import Wrapped
 from kgraft.compress_config import CompressConfig
+from kgraft.grafting import Remaining
 from kgraft.grafting.bank import ViewBank
 from kgraft.students.sparse import Sparsity
 
@@ -98,7 +99,7 @@ def wrap_pruning(plain: Any, config: CompressConfig, done: tuple[str, ...]) -> W
     )
 
 
-def pruning_left(plain: Any, config: CompressConfig) -> tuple[Left, ...]:
+def pruning_left(plain: Any, config: CompressConfig) -> tuple[Remaining, ...]:
     """Names the layers whose kernels pruning leaves as they are, and why.
 
     Args:
@@ -108,7 +109,7 @@ def pruning_left(plain: Any, config: CompressConfig) -> tuple[Left, ...]:
     kinds, why = _PATTERNS[config.sparsity_pattern]
     few = _smallest(plain)
     return tuple(
-        Left(layer.name, _FEW_WEIGHTS if type(layer).__name__ in kinds else why or _NEVER)
+        Remaining(layer.name, _FEW_WEIGHTS if type(layer).__name__ in kinds else why or _NEVER)
         for layer in kernel_layers(plain)
         if type(layer).__name__ not in kinds or layer.name in few
     )

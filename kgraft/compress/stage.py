@@ -21,11 +21,19 @@ from kgraft.compress.pruning import (
 )
 from kgraft.compress.quantizing import QuantizedStudent, wrap_quantizing
 from kgraft.compress.solved_pruning import fold_student
-from kgraft.compress.training import Left, Wrapped, train_wrapped
+from kgraft.compress.training import Wrapped, train_wrapped
 from kgraft.compress_config import CompressConfig
 from kgraft.config import TrainConfig
-from kgraft.errors import KgraftError
-from kgraft.grafting import Checkpoints, OnProgress, Phase, PhaseResult, ViewBank, make_loss
+from kgraft.errors import KgraftError, one_line
+from kgraft.grafting import (
+    Checkpoints,
+    OnProgress,
+    Phase,
+    PhaseResult,
+    Remaining,
+    ViewBank,
+    make_loss,
+)
 from kgraft.grafting.checkpoints import settings_key
 
 Wrap = Callable[[Any, CompressConfig, tuple[str, ...]], Wrapped]
@@ -52,7 +60,7 @@ class TechniqueOutcome:
     layers: int
     sparsity: float
     distinct: int | None
-    left: tuple[Left, ...] = ()
+    left: tuple[Remaining, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,7 +146,7 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
         check_quantizable(plain)
 
 
-def _check_some(changed: Set[str], left: tuple[Left, ...], flags: str) -> None:
+def _check_some(changed: Set[str], left: tuple[Remaining, ...], flags: str) -> None:
     if changed:
         return
     reasons = "; ".join(dict.fromkeys(layer.why for layer in left)) or "no layer has a kernel"
@@ -261,7 +269,7 @@ def _put_back(wrapped: Wrapped, arrays: list[np.ndarray], what: str) -> None:
     try:
         wrapped.restore(arrays)
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise KgraftError(f"{what} are of another student: {reason}") from None
 
 

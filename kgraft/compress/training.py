@@ -13,6 +13,7 @@ from kgraft.data.preprocess import preprocess
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.batches import Batches
 from kgraft.grafting.evaluate import agreement, batched_logits
+from kgraft.grafting.fuse import Remaining
 from kgraft.grafting.loop import Pace, PhaseLoop
 from kgraft.grafting.losses import Loss, feature_mse
 from kgraft.grafting.progress import OnProgress, Progress
@@ -22,19 +23,6 @@ from kgraft.grafting.trainer import PhaseResult, keep, phase_result, training_or
 
 # From images and the teacher's logits to the losses of each example, of logits and of features.
 _Objective = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor | float]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Left:
-    """A layer that a technique leaves as it is.
-
-    Attributes:
-        name: the layer.
-        why: the reason, as a phrase.
-    """
-
-    name: str
-    why: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +42,7 @@ class Wrapped:
 
     model: Any
     layers: tuple[str, ...]
-    left: tuple[Left, ...]
+    left: tuple[Remaining, ...]
     strip: Callable[[], Any]
     begin: Callable[[ViewBank, int], None] = lambda bank, seed: None
     after_update: Callable[[], None] = lambda: None

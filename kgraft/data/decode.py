@@ -13,6 +13,7 @@ import PIL.Image
 import tensorflow as tf
 
 from kgraft.data.source import CorruptImage
+from kgraft.errors import one_line
 
 _WORKERS = min(8, os.cpu_count() or 1)
 _CHUNK = 16
@@ -109,7 +110,7 @@ def _decode_by_pillow(data: bytes, channels: int) -> np.ndarray:
     except _DecodeError:
         raise
     except Exception as error:  # A damaged file raises most kinds of error.
-        raise _DecodeError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise _DecodeError(one_line(error) or type(error).__name__) from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
 

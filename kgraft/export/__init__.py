@@ -24,7 +24,7 @@ from kgraft.export.records import (
     Timing,
     Verification,
 )
-from kgraft.export.runner import TFLiteRunner, open_interpreter
+from kgraft.export.runner import SIDE_BY_SIDE, TFLiteRunner, open_interpreter
 from kgraft.export.student import export_student
 from kgraft.export.verify import (
     TOLERANCES,
@@ -39,6 +39,7 @@ __all__ = [
     "EXPORTS",
     "FILE_NAMES",
     "LABELS_NAME",
+    "SIDE_BY_SIDE",
     "TFLITE",
     "TOLERANCES",
     "Comparison",

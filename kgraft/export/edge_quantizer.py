@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, one_line
 from kgraft.export.convert import CALIBRATION_IMAGES, spread
 from kgraft.export.flatbuffer import Op, read_ops
 from kgraft.export.names import INPUT_NAME, SIGNATURE
@@ -42,7 +42,7 @@ def edge_quantized(float32: bytes, name: str, calibration: np.ndarray | None) ->
                 ranges = _ranges(tool, calibration)
             made = tool.quantize(ranges, enable_progress_report=False)
         except (ValueError, RuntimeError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise KgraftError(f"ai-edge-quantizer does not make {name}: {reason}") from error
     return bytes(made.quantized_model)
 

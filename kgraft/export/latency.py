@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, one_line
 from kgraft.export.onnx_file import is_onnx, open_session
 from kgraft.export.records import Timing
 from kgraft.export.runner import open_interpreter, quantize
@@ -118,7 +118,7 @@ def _onnx_run(path: str | Path, threads: int) -> Callable[[], object]:
     try:
         session.run(None, image)
     except Exception as error:  # the runtime's error classes are not public
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise KgraftError(f"{path} does not run on an image {shape}: {reason}") from error
     return lambda: session.run(None, image)
 

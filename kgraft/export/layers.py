@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, one_line
 from kgraft.export.flatbuffer import Op, read_ops
 from kgraft.export.quiet import quiet_stderr
 from kgraft.export.records import LayerNoise
@@ -235,7 +235,7 @@ def _runs() -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise KgraftError(f"does not run without delegates: {reason}") from error
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import keras
 import numpy as np
 
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, one_line
 from kgraft.export.convert import serving
 from kgraft.export.guards import Shape
 from kgraft.export.judge import Demands, Reference, check_together, judge
@@ -67,7 +67,7 @@ def onnx_bytes(model: keras.Model, shape: Shape, takes: DeviceInput | None = Non
         with quiet_stderr():
             made, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=_OPSET)
     except Exception as error:  # what the converter raises depends on where it gives up
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise KgraftError(f"does not convert to ONNX: {reason}") from error
     # The converter leaves an op that it has none for as it is.
     strange = _strange_ops(made)
@@ -120,7 +120,7 @@ def open_session(path: str | Path, *, threads: int = 1) -> Any:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
     except Exception as error:  # the runtime's error classes are not public
-        raise KgraftError(f"ONNX Runtime cannot run {path}: {_line(error)}") from error
+        raise KgraftError(f"ONNX Runtime cannot run {path}: {one_line(error)}") from error
 
 
 class OnnxRunner:
@@ -179,7 +179,9 @@ class OnnxRunner:
         try:
             (found,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: np.float32(images)})
         except Exception as error:  # the runtime's error classes are not public
-            raise KgraftError(f"does not run on images {images.shape}: {_line(error)}") from error
+            raise KgraftError(
+                f"does not run on images {images.shape}: {one_line(error)}"
+            ) from error
         return found
 
 
@@ -233,7 +235,3 @@ def _strange_ops(proto: Any) -> list[str]:
 
     nodes = proto.graph.node
     return sorted({node.op_type for node in nodes if not defs.has(node.op_type, node.domain)})
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

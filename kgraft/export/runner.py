@@ -1,5 +1,6 @@
 """Runs a `.tflite` file in LiteRT as if it were a function from images to logits."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, one_line
 from kgraft.export.quiet import quiet_stderr
 
 
@@ -32,7 +33,7 @@ def load_interpreter(model: str | Path | bytes, *, threads: int = 1) -> Interpre
         with quiet_stderr():
             return Interpreter(**source, num_threads=threads)
     except (ValueError, RuntimeError) as error:
-        raise KgraftError(f"{_shown(model)} is not a TFLite file: {_line(error)}") from error
+        raise KgraftError(f"{_shown(model)} is not a TFLite file: {one_line(error)}") from error
 
 
 def open_interpreter(model: str | Path | bytes, *, threads: int = 1) -> Interpreter:
@@ -54,8 +55,13 @@ def open_interpreter(model: str | Path | bytes, *, threads: int = 1) -> Interpre
         with quiet_stderr():
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise KgraftError(f"LiteRT cannot run {_shown(model)}: {_line(error)}") from error
+        raise KgraftError(f"LiteRT cannot run {_shown(model)}: {one_line(error)}") from error
     return interpreter
+
+
+# How many images run side by side where there are many. Each has an interpreter of its own, which
+# packs the weights once more.
+SIDE_BY_SIDE = min(8, os.cpu_count() or 1)
 
 
 class TFLiteRunner:
@@ -130,7 +136,7 @@ class TFLiteRunner:
             return dequantize(interpreter.get_tensor(self._output["index"]), self._output)
         except (ValueError, RuntimeError) as error:
             raise KgraftError(
-                f"does not take {len(images)} images at once: {_line(error)}"
+                f"does not take {len(images)} images at once: {one_line(error)}"
             ) from error
         finally:
             with quiet_stderr():
@@ -145,7 +151,7 @@ class TFLiteRunner:
                 interpreter.set_tensor(self._input["index"], image)
                 interpreter.invoke()
             except (ValueError, RuntimeError) as error:
-                raise KgraftError(f"does not run: {_line(error)}") from error
+                raise KgraftError(f"does not run: {one_line(error)}") from error
             result = interpreter.get_tensor(self._output["index"])
             logits[position] = dequantize(result, self._output)[0]
 
@@ -188,7 +194,3 @@ def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
 
 def _shown(model: str | Path | bytes) -> str:
     return "the model" if isinstance(model, bytes) else str(model)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kgraft.compress import QuantizedStudent
 from kgraft.config import ONNX
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, one_line
 from kgraft.export.bias_correction import corrected_students
 from kgraft.export.convert import INTEGER, float32_bytes, one_to_one
 from kgraft.export.flatbuffer import TFLiteContents, read_contents
@@ -174,7 +174,7 @@ def verify_saved_model(
             loaded = tf.saved_model.load(str(path))
         serve = loaded.signatures[SIGNATURE]
     except _FAILURES as error:
-        return judge(name, reference, None, demands, faults=[f"does not load: {_line(error)}"])
+        return judge(name, reference, None, demands, faults=[f"does not load: {one_line(error)}"])
     served, faults = _Served(serve), list[str]()
     try:
         found = np.concatenate([served.together(image[None]) for image in reference.given])
@@ -183,7 +183,7 @@ def verify_saved_model(
     except KgraftError as error:
         faults.append(str(error))
     except _FAILURES as error:
-        return judge(name, reference, None, demands, faults=[f"does not run: {_line(error)}"])
+        return judge(name, reference, None, demands, faults=[f"does not run: {one_line(error)}"])
     judged = judge(name, reference, found, demands, faults=faults)
     return dataclasses.replace(judged, static=served.static)
 
@@ -264,10 +264,6 @@ def _layers(
         return ()
     spread = np.linspace(0, len(reference.given) - 1, _LAYER_IMAGES).astype(int)
     return layers.noise(reference.given[np.unique(spread)])
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def short_name(tensor: str) -> str:

@@ -23,7 +23,7 @@ from kgraft.students.block import StudentBlock, adapter_layer
 
 @dataclasses.dataclass(frozen=True)
 class Remaining:
-    """A layer that could not be folded.
+    """A layer that stays as it is where others are folded or compressed.
 
     Attributes:
         name: the layer.

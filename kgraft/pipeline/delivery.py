@@ -31,9 +31,7 @@ from kgraft.pipeline.workdir import STUDENT, save_model
 from kgraft.report import (
     JSON_NAME,
     MARKDOWN_NAME,
-    AdapterLeft,
     ModelRow,
-    PhaseRecord,
     RunReport,
     Skipped,
     peak_memory_mb,
@@ -155,10 +153,7 @@ def make_report(
     rows, verifications = _measure(job, delivery, skipped, config.export, watch=watch)
     return RunReport(
         models=rows,
-        phases=tuple(
-            PhaseRecord(**dataclasses.asdict(result))
-            for result in (*results, *delivery.compressed.results)
-        ),
+        phases=(*results, *delivery.compressed.results),
         compression=delivery.compressed.outcomes,
         transfer={
             "images": len(job.transfer.images.ids),
@@ -173,9 +168,7 @@ def make_report(
         flags=_resolved(job, config),
         versions=versions(),
         seeds={"draw, views, weights and training order": config.data.seed},
-        adapters_left=tuple(
-            AdapterLeft(left.name, left.why) for left in delivery.fused.adapters_left
-        ),
+        adapters_left=delivery.fused.adapters_left,
         verification=verifications,
         skipped=tuple(skipped),
         selection_rule=SELECTION_RULES[config.train.select],

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gzip
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,6 +13,7 @@ from kgraft.config import ONNX
 from kgraft.data import CorruptImage, eval_batches
 from kgraft.errors import KgraftError
 from kgraft.export import (
+    SIDE_BY_SIDE,
     ExportedFile,
     OnnxRunner,
     TFLiteRunner,
@@ -28,8 +28,6 @@ from kgraft.pipeline.transfer import Transfer
 from kgraft.report import ModelRow, Skipped
 
 _BATCH = 64
-# Each thread has an interpreter of its own, which packs the weights once more.
-_THREADS = min(8, os.cpu_count() or 1)
 
 
 def graph_logits(graph: Graph) -> Logits:
@@ -56,7 +54,7 @@ def _opened(file: ExportedFile) -> Logits:
     if file.format == "saved_model":
         return saved_model_logits(file.path)
     open_file = OnnxRunner if file.format == ONNX else TFLiteRunner
-    return open_file(file.path, _THREADS)
+    return open_file(file.path, SIDE_BY_SIDE)
 
 
 def saved_model_logits(path: str) -> Logits:

@@ -10,6 +10,7 @@ from kgraft.config import ExportConfig
 from kgraft.data.preprocess import preprocess
 from kgraft.export import (
     EXPORTS,
+    SIDE_BY_SIDE,
     DeviceInput,
     ExportedFile,
     Verification,
@@ -91,6 +92,7 @@ def export_verified(
             min_agreement=config.min_agreement,
             calibration=calibration,
             quantized=quantized,
+            threads=SIDE_BY_SIDE,
         )
     return files, verifications
 

@@ -7,17 +7,15 @@ from kgraft.report.benchmark import (
     read_benchmark,
 )
 from kgraft.report.environment import peak_memory_mb, versions
-from kgraft.report.records import AdapterLeft, ModelRow, PhaseRecord, RunReport, Skipped
+from kgraft.report.records import ModelRow, RunReport, Skipped
 from kgraft.report.table import format_table
 from kgraft.report.write import JSON_NAME, MARKDOWN_NAME, write_report
 
 __all__ = [
     "JSON_NAME",
     "MARKDOWN_NAME",
-    "AdapterLeft",
     "BenchmarkRow",
     "ModelRow",
-    "PhaseRecord",
     "RunReport",
     "Skipped",
     "benchmark_json",

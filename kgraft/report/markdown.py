@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kgraft.grafting import PhaseResult
 from kgraft.report.exports import exports_section
 from kgraft.report.markdown_parts import escaped, section, shown, table
-from kgraft.report.records import PhaseRecord, RunReport
+from kgraft.report.records import RunReport
 from kgraft.report.table import UNKNOWN, table_cells
 
 
@@ -64,7 +65,7 @@ def _phases(report: RunReport) -> str:
     return section("Phases", body, rule)
 
 
-def _phase_cells(phase: PhaseRecord) -> tuple[str, ...]:
+def _phase_cells(phase: PhaseResult) -> tuple[str, ...]:
     return (
         phase.name,
         ", ".join(str(block) for block in phase.blocks),
@@ -79,7 +80,7 @@ def _phase_cells(phase: PhaseRecord) -> tuple[str, ...]:
     )
 
 
-def _computed_in(phase: PhaseRecord) -> str:
+def _computed_in(phase: PhaseResult) -> str:
     if phase.fake_quant == "none":
         return phase.dtype
     return f"{phase.dtype}, rounded to {phase.fake_quant}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from kgraft.compress import TechniqueOutcome
 from kgraft.export import Verification
+from kgraft.grafting import PhaseResult, Remaining
 
 SCHEMA = 1
 
@@ -38,53 +39,6 @@ class ModelRow:
     latency_ms: float | None = None
     accuracy_among: float | None = None
     gzip_bytes: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class PhaseRecord:
-    """One phase of the graft schedule.
-
-    Attributes:
-        name: the phase's name, `one/block3`, `two/blocks3-4` or `three/prune`.
-        blocks: numbers of the blocks in its span.
-        steps: updates made.
-        seconds: wall time.
-        loss_start, loss_end: training loss of the first update, and mean of the last ten.
-        heldout_loss_start, heldout_loss_end: held-out loss before, and of the kept weights.
-        heldout_agreement_start, heldout_agreement_end: agreement with the teacher there, 0..1.
-        kept_step: after how many updates the kept weights were reached; 0 for the start's.
-        compile_seconds: the part of `seconds` that went into tracing and compiling.
-        dtype: what the graft computed in; weights are float32 whatever it is.
-        fake_quant: what the student blocks were rounded to, `int8`, or `none`.
-    """
-
-    name: str
-    blocks: tuple[int, ...]
-    steps: int
-    seconds: float
-    loss_start: float | None = None
-    loss_end: float | None = None
-    heldout_loss_start: float | None = None
-    heldout_loss_end: float | None = None
-    heldout_agreement_start: float | None = None
-    heldout_agreement_end: float | None = None
-    kept_step: int | None = None
-    compile_seconds: float = 0.0
-    dtype: str = "float32"
-    fake_quant: str = "none"
-
-
-@dataclasses.dataclass(frozen=True)
-class AdapterLeft:
-    """An adapter that could not be folded.
-
-    Attributes:
-        name: the adapter's layer in the student.
-        why: what stands in the way.
-    """
-
-    name: str
-    why: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +76,13 @@ class RunReport:
     """
 
     models: tuple[ModelRow, ...]
-    phases: tuple[PhaseRecord, ...]
+    phases: tuple[PhaseResult, ...]
     transfer: Mapping[str, Any]
     seconds: Mapping[str, float]
     flags: Mapping[str, Any]
     versions: Mapping[str, str]
     seeds: Mapping[str, int]
-    adapters_left: tuple[AdapterLeft, ...] = ()
+    adapters_left: tuple[Remaining, ...] = ()
     verification: tuple[Verification, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     selection_rule: str = ""

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from kgraft.checks import check_seed, check_source
+from kgraft.checks import check_seed, check_source, one_of
 from kgraft.data_config import AUGMENTATIONS, RESIZES
 from kgraft.errors import KgraftError
 
@@ -91,15 +91,9 @@ class TeachConfig:
         check_source("dataset", self.dataset)
         if self.eval_dataset:
             check_source("eval_dataset", self.eval_dataset)
-        for flag, valid in (
-            ("resize", RESIZES),
-            ("augment", AUGMENTATIONS),
-            ("precision", PRECISIONS),
-        ):
-            if getattr(self, flag) not in valid:
-                raise KgraftError(
-                    f"--{flag} must be one of {', '.join(valid)}; got {getattr(self, flag)!r}"
-                )
+        one_of("resize", self.resize, RESIZES)
+        one_of("augment", self.augment, AUGMENTATIONS)
+        one_of("precision", self.precision, PRECISIONS)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as a plain dict, for the report and for resuming."""

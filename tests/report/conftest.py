@@ -3,7 +3,8 @@
 import pytest
 
 from kgraft.export import Verification
-from kgraft.report import AdapterLeft, ModelRow, PhaseRecord, RunReport, Skipped
+from kgraft.grafting import PhaseResult, Remaining
+from kgraft.report import ModelRow, RunReport, Skipped
 
 
 @pytest.fixture
@@ -11,7 +12,7 @@ def report() -> RunReport:
     teacher = ModelRow("teacher", 0.9283, None, 14_983_498, 313_500_000, 59_939_000, 8.282)
     student = ModelRow("student", 0.9, 0.9551, 5_412_682, 226_000_000, 21_650_000, 5.1)
     int8 = ModelRow("student_int8.tflite", 0.899, 0.95, None, None, 5_432_100, 0.94)
-    phase = PhaseRecord(
+    phase = PhaseResult(
         "two/blocks3-4",
         (3, 4),
         steps=300,
@@ -46,7 +47,7 @@ def report() -> RunReport:
         flags={"data": {"shots": 10, "images": None}, "workdir": "a|b", "resume": False},
         versions={"keras": "3.15.1"},
         seeds={"run": 0},
-        adapters_left=(AdapterLeft("block3_exit", "an identity shortcut takes no 1x1 map"),),
+        adapters_left=(Remaining("block3_exit", "an identity shortcut takes no 1x1 map"),),
         verification=(check,),
         skipped=(Skipped("image 7.png", "cannot be decoded"),),
         selection_rule="lowest held-out loss within the phase",
