@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 from typing import NamedTuple
 
 from kgraft.checks import at_least, check_seed, check_source, one_of, whole
@@ -11,6 +12,7 @@ from kgraft.errors import KgraftError
 AUGMENTATIONS = ("none", "crop_flip", "imagenet")
 RESIZES = ("auto", "none", "crop")
 ON_CORRUPT = ("skip", "stop")
+_VERSION = re.compile(r":\d+(\.[\d*]+)*$")
 _COUNTS = (
     "shots",
     "images",
@@ -158,7 +160,7 @@ def same_set(one: str | None, other: str | None) -> bool:
     if one.startswith("npz:") and other.startswith("npz:"):
         return _path(one) == _path(other)
     if one.startswith("tfds:") and other.startswith("tfds:"):
-        return one.split(":")[1] == other.split(":")[1]
+        return _VERSION.sub("", one) == _VERSION.sub("", other)
     return one == other
 
 

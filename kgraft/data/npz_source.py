@@ -9,7 +9,7 @@ import numpy as np
 
 from kgraft.data.decode import Attempt
 from kgraft.data.source import Source
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, one_line
 
 # A larger number is no class but a mistake; one near 2**63 would turn negative.
 _MOST_CLASSES = 1_000_000
@@ -94,14 +94,15 @@ class NpzSource(Source):
             return "images"
         if f"{split}_images" in keys:
             return f"{split}_images"
-        splits = [key.removesuffix("_images") for key in keys if key.endswith("_images")]
+        splits = [one_line(key.removesuffix("_images")) for key in keys if key.endswith("_images")]
         if splits:
             raise KgraftError(
                 f"{self.name} has no split {split!r}: its splits are {', '.join(splits)}"
             )
+        found = one_line(", ".join(keys)) or "nothing"
         raise KgraftError(
             f"{self.name} must hold an array 'images' [n, height, width, channels] (or "
-            f"'train_images', 'test_images'); it holds {', '.join(keys) or 'nothing'}"
+            f"'train_images', 'test_images'); it holds {found}"
         )
 
     def _checked_labels(self, key: str) -> np.ndarray:

@@ -62,8 +62,8 @@ def choose_compute(precision: str, chain: Chain, heldout: ViewBank) -> Compute:
         found = _auto(chain, heldout)
     else:
         found = Compute(_frozen(chain, precision), precision, f"--precision={precision}")
-    if found.dtype == "float32":
-        _check_copies(found.chain, heldout)
+    exact = found.chain if found.dtype == "float32" else _frozen(chain, "float32")
+    _check_copies(exact, heldout)
     return found
 
 
@@ -99,7 +99,7 @@ def _check_copies(frozen: Chain, heldout: ViewBank) -> None:
     views = next(iter(heldout.activation_batches(0)))[:_COMPARED]
     teacher = heldout.logits[: len(views)]
     apart = np.abs(run_teacher(frozen.blocks, tf.constant(views)).numpy() - teacher).max()
-    if apart > _COPIES_DIFFER * np.abs(teacher).max():
+    if not apart <= _COPIES_DIFFER * np.abs(teacher).max():
         raise KgraftError(
             f"copies of the teacher's layers put out other logits than the teacher, by {apart:.3g} "
             f"where the largest is {np.abs(teacher).max():.3g}: expected layers whose get_config "

@@ -4,7 +4,7 @@ import difflib
 import math
 
 from kgraft.errors import KgraftError
-from kgraft.graph.ir import Graph
+from kgraft.graph.ir import Call, Graph
 
 # Parts of the names of layers that turn features into others.
 _READERS = ("Conv", "Dense", "Pooling")
@@ -56,7 +56,7 @@ def flattened_map(graph: Graph, value: str) -> str | None:
         Name of the map, `[batch, ..., channels]` of more than one place; None for another value.
     """
     call = graph.producer(value)
-    while call is not None and len(call.inputs) == 1 and not hasattr(call.op, "kernel"):
+    while call is not None and len(call.inputs) == 1 and not _has_kernel(call):
         given, made = graph.shapes[call.input], graph.shapes[call.output]
         if len(made) != 2 or made[-1] is None or made[-1] != math.prod(n or 0 for n in given[1:]):
             return None
@@ -64,6 +64,10 @@ def flattened_map(graph: Graph, value: str) -> str | None:
             return call.input if made[-1] != given[-1] else None
         call = graph.producer(call.input)
     return None
+
+
+def _has_kernel(call: Call) -> bool:
+    return any(len(weight.shape) > 1 for weight in getattr(call.op, "weights", ()))
 
 
 def read_cuts(graph: Graph) -> tuple[str, ...]:

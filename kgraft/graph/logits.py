@@ -45,13 +45,13 @@ def logits_graph(graph: Graph, outputs: str = "auto") -> tuple[Graph, str]:
     last = _last_computing_call(graph)
     if last is not None and _is_softmax(last.op):
         return prune(graph.without(last.name)), f"softmax {last.name!r} taken off"
-    if last is not None and _activation_name(last.op) == "softmax":
+    if last is not None and _activation_name(last.op) == "softmax" and len(last.inputs) == 1:
         twin = _linear_twin(last.op, graph.shapes[last.input])
         if twin is not None:
             return graph.with_op(last.name, twin), f"softmax of {last.name!r} taken off"
     if outputs == "probabilities":
         return _with_log(graph), "logits are the logarithm of the probabilities"
-    if last is not None and _is_sigmoid(last.op):
+    if last is not None and _is_sigmoid(last.op) and graph.output_shape[1] > 1:
         raise KgraftError(
             f"the teacher ends in a sigmoid ({last.name!r}), as one that names several classes an "
             "image does: expected one that names one class; give --teacher_outputs=logits to take "

@@ -109,10 +109,11 @@ def _forget_another_delivery(workdir: pathlib.Path, config: RunConfig) -> None:
     path = workdir / JSON_NAME
     if not path.exists():
         return
-    wanted = json.loads(json.dumps(config.to_dict()))
+    settings = config.to_dict()
+    wanted = json.loads(json.dumps({part: settings[part] for part in ("compress", "export")}))
     try:
         before = json.loads(path.read_text(encoding="utf-8"))["flags"]
-        same = all(before[part] == wanted[part] for part in ("compress", "export"))
+        same = all(before[part] == value for part, value in wanted.items())
     except (OSError, ValueError, KeyError, TypeError):
         same = False
     if not same:

@@ -129,7 +129,13 @@ def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int
             "--student must be a recipe, width:RATIO, inner:RATIO, depth:N, drop or keep, or a "
             f"Keras model; {config.source!r} is no recipe, and as a model: {error}"
         ) from error
-    graph, _ = logits_graph(trace_model(model), "auto")
+    try:
+        graph, _ = logits_graph(trace_model(model), "auto")
+    except KgraftError as error:
+        raise KgraftError(
+            f"--student={config.source} must put out logits, [batch, classes], or end in a "
+            "softmax, which is then taken off"
+        ) from error
     check_cuts(graph, config.cuts, flag="student_cuts")
     return split_chain(graph, config.cuts)
 
@@ -151,7 +157,9 @@ def resolve_cuts(graph: Graph, cuts: tuple[str, ...] | int) -> tuple[str, ...]:
         check_cuts(graph, cuts)
         _check_not_flattened(graph, cuts)
         return cuts
-    valid = tuple(cut for cut in find_cuts(graph) if flattened_map(graph, cut) is None)
+    every = find_cuts(graph)
+    valid = tuple(cut for cut in every if flattened_map(graph, cut) is None)
+    valid = valid if len(valid) >= cuts - 1 else every
     # Where the next layer takes the adapter in, the fused student is free of it.
     foldable = tuple(cut for cut in valid if can_absorb_at(graph, cut))
     candidates = foldable if len(foldable) >= cuts - 1 else valid

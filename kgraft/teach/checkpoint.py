@@ -84,11 +84,12 @@ def _numbered(file: np.lib.npyio.NpzFile, part: str) -> tuple[np.ndarray, ...]:
 
 def _check_same(found: dict[str, Any], wanted: dict[str, Any], path: pathlib.Path) -> None:
     for name, value in json.loads(json.dumps(wanted)).items():
-        if found.get(name) == value:
+        # Trainings of before it was kept have none of it.
+        if found.get(name) == value or (name == DATA and name not in found):
             continue
         if name == DATA:
             raise KgraftError(
-                f"{path} is of a training on other images or classes: resume with the data set as "
+                f"{path} is of a training on other labels or classes: resume with the data set as "
                 "it was then, or choose another --workdir"
             )
         raise KgraftError(

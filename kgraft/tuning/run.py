@@ -127,7 +127,7 @@ def _search(
 
     with held_alive(workdir / WORKERS, role):
         if role.works:
-            _try_start(laboratory, workdir, on_trial)
+            _try_start(laboratory, workdir, on_trial, again=config.run.resume)
         with answered(role):
             if _has_work(role, store, config.trials, say):
                 model = GraftHyperModel(laboratory)
@@ -160,12 +160,19 @@ def _await_start(store: TrialStore, workers: pathlib.Path) -> None:
 
 
 def _try_start(
-    laboratory: Laboratory, workdir: pathlib.Path, on_trial: Callable[[TrialRecord], None]
+    laboratory: Laboratory,
+    workdir: pathlib.Path,
+    on_trial: Callable[[TrialRecord], None],
+    *,
+    again: bool = False,
 ) -> None:
-    """Does the run that the search starts from, for what is found to be held against it."""
+    """Does the run that the search starts from, for what is found to be held against it.
+
+    One that has failed is done again only where the search is gone on with.
+    """
     with file_lock(workdir / "start.lock", wait=None) as mine:
         done = laboratory.store.find(START)
-        if not mine or (done is not None and done.status != FAILED):
+        if not mine or (done is not None and not (again and done.status == FAILED)):
             return
         run = laboratory.bench.config.run
         try:

@@ -179,6 +179,8 @@ def test_copies_that_compute_something_else(factor: float, fails: bool) -> None:
         return
     with pytest.raises(KgraftError, match="copies of the teacher's layers put out other logits"):
         choose_compute("auto", chain, bank)
+    with pytest.raises(KgraftError, match="copies of the teacher's layers put out other logits"):
+        choose_compute("bfloat16", chain, bank)
 
 
 def test_xla_is_refused_without_a_gpu(monkeypatch) -> None:

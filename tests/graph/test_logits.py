@@ -156,6 +156,12 @@ def test_a_network_of_several_classes_an_image(layers):
     assert logits_graph(graph, "logits")[0] is graph
 
 
+def test_one_sigmoid_is_a_matter_of_the_number_of_logits():
+    """What refuses a teacher of one logit says how to make two of it."""
+    graph = trace_model(ends_with(kl.Dense(1, "sigmoid", name="s")))
+    assert logits_graph(graph)[0] is graph
+
+
 def test_logarithm_of_declared_probabilities():
     model = ends_with(kl.Dense(5), Normalised(name="squares"))
     graph, note = logits_graph(trace_model(model), "probabilities")

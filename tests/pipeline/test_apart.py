@@ -80,7 +80,9 @@ def test_arrays_by_another_path():
     assert same_set("npz:a/images.npz", "npz:b/../a/images.npz")
     assert same_set("tfds:cifar10", "tfds:cifar10")
     assert same_set("tfds:cifar10", "tfds:cifar10:3.0.2")
+    assert same_set("tfds:imagenet_v2/matched:3.0.*", "tfds:imagenet_v2/matched")
     assert not same_set("tfds:cifar10", "tfds:cifar100")
+    assert not same_set("tfds:huggingface:mnist", "tfds:huggingface:cifar10")
     assert not same_set("npz:a/images.npz", "npz:b/images.npz")
     assert not same_set("folder:a", "npz:a")
 

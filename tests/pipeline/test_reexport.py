@@ -1,5 +1,6 @@
 """A finished run exported again: what is written, and what is no finished run."""
 
+import dataclasses
 import json
 import shutil
 
@@ -107,6 +108,11 @@ def test_the_report_of_other_exports_does_not_stay(world, workdir, monkeypatch):
     monkeypatch.setattr(delivery, "make_report", stopped)
     monkeypatch.setattr(api, "make_report", stopped)
     settings = {"eval_dataset": world.npz, "steps": (0, 0), "graft": "1", "resume": True}
+    # A path as Python has them is no setting that JSON knows.
+    with pytest.raises(KeyboardInterrupt):
+        config = world.config(formats=("int8",), **settings)
+        api.distill(dataclasses.replace(config, workdir=workdir))
+    assert (workdir / "report.md").exists()
     with pytest.raises(KeyboardInterrupt):
         api.distill(world.config(workdir=str(workdir), formats=("float32",), **settings))
     assert sorted(path.name for path in workdir.glob("report.*")) == []

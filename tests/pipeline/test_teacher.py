@@ -109,3 +109,25 @@ def test_a_layer_that_cannot_be_copied():
     with pytest.raises(KgraftError, match=message) as caught:
         open_teacher(TeacherConfig("unused.keras", cuts=1), model)
     assert "\n" not in str(caught.value)
+
+
+def test_more_blocks_than_there_are_cuts_elsewhere():
+    """A network of dense layers has few."""
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Dense(16, activation="relu", name="a")(
+        keras.layers.Flatten(name="flat")(image)
+    )
+    x = keras.layers.Dense(16, activation="relu", name="b")(x)
+    teacher = keras.Model(image, keras.layers.Dense(4, name="out")(x))
+    assert open_teacher(TeacherConfig("unused.keras", cuts=3), teacher).chain.cuts == ("a", "b")
+    four = open_teacher(TeacherConfig("unused.keras", cuts=4), teacher).chain.cuts
+    assert four == ("flat", "a", "b")
+
+
+def test_a_student_of_several_classes_an_image(world, tmp_path):
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D(name="pooled")(image)
+    keras.Model(image, keras.layers.Dense(4, "sigmoid")(x)).save(tmp_path / "own.keras")
+    teacher = open_teacher(TeacherConfig(world.teacher, ("relu1",)))
+    with pytest.raises(KgraftError, match=r"--student=.*own\.keras must put out logits, \[batch"):
+        open_own_student(StudentConfig(str(tmp_path / "own.keras"), ("pooled",)), teacher, seed=0)

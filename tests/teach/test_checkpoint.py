@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kgraft.errors import KgraftError
-from kgraft.teach.checkpoint import FILE, TrainingState, load_state, save_state
+from kgraft.teach.checkpoint import DATA, FILE, TrainingState, load_state, save_state
 
 STATE = TrainingState(
     weights=tuple(np.full(3, n, "float32") for n in range(12)),
@@ -33,6 +33,11 @@ def test_other_settings_are_refused(tmp_path):
     save_state(STATE, tmp_path, settings={"seed": 1, "batch": 2})
     with pytest.raises(KgraftError, match="training with --seed=1, not 2: resume with the same"):
         load_state(tmp_path, settings={"seed": 2, "batch": 2})
+
+
+def test_a_training_of_before_its_labels_were_kept(tmp_path):
+    save_state(STATE, tmp_path, settings={"seed": 1})
+    assert load_state(tmp_path, settings={"seed": 1, DATA: "of some labels"}) is not None
 
 
 def _cut(whole):

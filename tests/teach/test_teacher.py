@@ -121,7 +121,7 @@ def test_resume_needs_the_same_images_and_classes(settings, tmp_path):
     run(settings, **changes)
     run(settings, **changes, resume=True)
     (tmp_path / "images" / "a" / "7.png").rename(tmp_path / "images" / "b" / "8.png")
-    message = "is of a training on other images or classes: resume with the data set as it was then"
+    message = "is of a training on other labels or classes: resume with the data set as it was then"
     with pytest.raises(KgraftError, match=message):
         run(settings, **changes, resume=True)
     (tmp_path / "images" / "b" / "8.png").rename(tmp_path / "images" / "a" / "7.png")
