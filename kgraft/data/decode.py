@@ -104,16 +104,15 @@ def _decode_by_pillow(data: bytes, channels: int) -> np.ndarray:
     """Decodes what TensorFlow does not read, or without its colour table."""
     try:
         with PIL.Image.open(io.BytesIO(data)) as image:
-            if image.mode.split(";")[0] in _MORE_THAN_8_BITS:
-                raise _DecodeError("it has more than 8 bits a pixel and channel")
+            wide = image.mode.split(";")[0] in _MORE_THAN_8_BITS
             pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    except _DecodeError:
-        raise
     except Exception as error:  # A damaged file raises most kinds of error.
         raise _DecodeError(one_line(error) or type(error).__name__) from error
+    if wide:
+        raise _DecodeError("it has more than 8 bits a pixel and channel")
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def _reason(error: tf.errors.OpError) -> str:
     text = (error.message or type(error).__name__).split("}}")[-1].split("[Op:")[0]
-    return " ".join(text.split()) or "not an image of a kind that is read"
+    return one_line(text) or "not an image of a kind that is read"
