@@ -10,7 +10,6 @@ from kgraft.graph import (
     remember_few_batches,
     run_calls,
     synchronize_statistics,
-    thawed,
     without_training_layers,
 )
 from kgraft.students.block import StudentBlock, make_adapter, set_adapter_matrix
@@ -35,10 +34,9 @@ def own_block(
     """
     block, piece = chain.blocks[index], own.blocks[index].graph
     body = clone_graph(without_training_layers(piece), trainable=True)
-    if activations is None:
-        body = thawed(body)
-        remember_few_batches(body)
     synchronize_statistics(body)
+    if activations is None:
+        remember_few_batches(body)
     entry = exit_ = None
     if body.input_shape[-1] != block.graph.input_shape[-1]:
         shape = block.graph.input_shape

@@ -116,7 +116,7 @@ def test_a_student_that_does_not_convert_leaves_nothing(extra, tmp_path):
 @pytest.mark.parametrize("package", ["tf2onnx", "onnxruntime"])
 def test_a_missing_package_is_named_with_its_extra(student, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    message = r"--formats=onnx needs tf2onnx, onnx and onnxruntime, .* pip install 'kgraft\[onnx\]'"
+    message = r"--formats=onnx needs tf2onnx, onnx and onnxruntime, .* pip install '\.\[onnx\]'"
     with pytest.raises(KgraftError, match=message):
         export_student(student, folder=tmp_path / "a", formats=["onnx"])
     assert not (tmp_path / "a").exists()

@@ -343,6 +343,3 @@ def test_a_students_own_frozen_layers_stay_frozen():
     chain = chain_of(frozen)
     student = student_of(chain, graft="1", recipe="own.keras", own=chain)
     assert any("training" in call.kwargs for call in student[1].body.calls)
-    # Weights of no training need statistics of their own.
-    student = student_of(chain, graft="1", start="random", recipe="own.keras", own=chain)
-    assert not any("training" in call.kwargs for call in student[1].body.calls)
