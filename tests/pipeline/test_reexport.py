@@ -1,5 +1,6 @@
 """A finished run exported again: what is written, and what is no finished run."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -43,6 +44,14 @@ def again(workdir, formats, **settings):
     moved = {name: settings.pop(name) for name in names if name in settings}
     export = ExportConfig(formats=formats, **settings)
     return export_again(ReexportConfig(str(workdir), export, **moved), Stopwatch())
+
+
+@contextlib.contextmanager
+def edited(path):
+    """The content of a JSON file, which gets what is made of it."""
+    content = json.loads(path.read_text())
+    yield content
+    path.write_text(json.dumps(content))
 
 
 def test_the_same_settings_give_the_same_file(workdir):
@@ -212,10 +221,8 @@ def test_no_folder(tmp_path):
 
 
 def test_a_report_of_before_auto_was_resolved(workdir):
-    path = workdir / "report.json"
-    report = json.loads(path.read_text())
-    report["flags"]["teacher"]["preprocess"] = "auto"
-    path.write_text(json.dumps(report))
+    with edited(workdir / "report.json") as report:
+        report["flags"]["teacher"]["preprocess"] = "auto"
     with pytest.raises(KgraftError, match=r"report\.json is not of this version .*: 'auto'"):
         read_finished(workdir)
 
@@ -258,18 +265,14 @@ def test_other_images_in_the_same_rows(workdir, world, tmp_path):
     with pytest.raises(KgraftError, match=r"are not those of the run in .*: give the data set as"):
         again(workdir, ("int8",), dataset=f"npz:{other}")
     # A run of before the pixels were told of has its images by their names alone.
-    path = workdir / "transfer.json"
-    drawn = json.loads(path.read_text())
-    assert len(drawn.pop("pixels_sha256")) == 64
-    path.write_text(json.dumps(drawn))
+    with edited(workdir / "transfer.json") as drawn:
+        assert len(drawn.pop("pixels_sha256")) == 64
     again(workdir, ("float32",), dataset=f"npz:{other}")
 
 
 def test_a_run_whose_test_set_is_gone(workdir):
-    path = workdir / "report.json"
-    report = json.loads(path.read_text())
-    report["flags"]["data"]["eval_dataset"] = "folder:gone"
-    path.write_text(json.dumps(report))
+    with edited(workdir / "report.json") as report:
+        report["flags"]["data"]["eval_dataset"] = "folder:gone"
     with pytest.raises(KgraftError, match=r"there is no folder .*gone"):
         again(workdir, ("float32",))
     found, _ = again(workdir, ("float32",), eval_dataset="off")
