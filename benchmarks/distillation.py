@@ -140,6 +140,7 @@ def paper_config(folder: Path, start: str, flags: argparse.Namespace) -> RunConf
         dataset=f"npz:{folder}/images.npz",
         shots=None,
         images=paper.IMAGES,
+        mixed_views=0,
         eval_dataset=None,
     )
     return dataclasses.replace(config, data=data)

@@ -69,7 +69,11 @@ def run_point(
         config = RunConfig(
             TeacherConfig("teacher", cuts=blocks),
             DataConfig(
-                f"npz:{folder}/images.npz", shots=None, images=_IMAGES, views=views // _IMAGES
+                f"npz:{folder}/images.npz",
+                shots=None,
+                images=_IMAGES,
+                views=views // _IMAGES,
+                mixed_views=0,
             ),
             StudentConfig("width:0.5", graft=f"1-{blocks - 1}"),
             TrainConfig(

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from kgraft.checks import at_least, check_seed, check_source, one_of, whole
 from kgraft.errors import KgraftError
@@ -12,12 +12,14 @@ from kgraft.errors import KgraftError
 AUGMENTATIONS = ("none", "crop_flip", "imagenet")
 RESIZES = ("auto", "none", "crop")
 ON_CORRUPT = ("skip", "stop")
+AUTO: Literal["auto"] = "auto"
+# Views of a hundred images: beyond, mixed ones bring the closed form nothing more.
+ENOUGH_VIEWS = 1600
 _VERSION = re.compile(r":\d+(\.[\d*]+)*$")
 _COUNTS = (
     "shots",
     "images",
     "views",
-    "mixed_views",
     "extra_images",
     "extra_views",
     "heldout_views",
@@ -41,7 +43,8 @@ class DataConfig:
         seed: seed of the draw, the views and the training order.
         augment: name of the augmentation.
         views: training views per image.
-        mixed_views: further training views in all, each a mix of two views.
+        mixed_views: further training views in all, each a mix of two views; `auto`: as many as lack
+            of 1,600 views, none with `augment` `none`.
         extra_dataset, extra_split: source of further training images of any kind, whose labels are
             not read, in the form of `dataset`; None for none.
         extra_images: how many of them, drawn without looking at classes.
@@ -65,7 +68,7 @@ class DataConfig:
     seed: int = 0
     augment: str = "crop_flip"
     views: int = 16
-    mixed_views: int = 0
+    mixed_views: int | Literal["auto"] = AUTO
     extra_dataset: str | None = None
     extra_split: str = "train"
     extra_images: int = 1000
@@ -95,7 +98,7 @@ class DataConfig:
         at_least("images", self.images, 1)
         check_seed(self.seed)
         at_least("views", self.views, 1)
-        at_least("mixed_views", self.mixed_views, 0)
+        _check_mixed_views(self.mixed_views)
         at_least("extra_images", self.extra_images, 1)
         at_least("extra_views", self.extra_views, 1)
         at_least("heldout_views", self.heldout_views, 1)
@@ -103,6 +106,14 @@ class DataConfig:
         one_of("extra_augment", self.extra_augment, AUGMENTATIONS)
         one_of("resize", self.resize, RESIZES)
         one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
+
+
+def _check_mixed_views(value: int | str) -> None:
+    if value == AUTO:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise KgraftError(f"--mixed_views must be auto or a whole number; got {value!r}")
+    at_least("mixed_views", value, 0)
 
 
 def same_folder(one: str, other: str) -> bool:

@@ -8,11 +8,12 @@ import dataclasses
 import math
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from absl import flags
 
 from kgraft.checks import with_home
+from kgraft.data_config import AUTO
 from kgraft.errors import KgraftError
 
 NOTHING = ("", "none")
@@ -151,6 +152,10 @@ def _count_or_names(argument: str) -> int | tuple[str, ...]:
     return names
 
 
+def _count_or_auto(argument: str) -> int | str:
+    return AUTO if argument.lower() == AUTO else int(argument)
+
+
 def _counts(argument: str) -> tuple[int, ...]:
     return tuple(int(part) for part in argument.split(","))
 
@@ -176,6 +181,7 @@ PARSERS: dict[Any, FieldParser] = {
     str | None: FieldParser(_optional(with_home), "text, or none"),
     int: FieldParser(int, "a whole number"),
     int | None: FieldParser(_optional(int), "a whole number, or none"),
+    int | Literal["auto"]: FieldParser(_count_or_auto, "a whole number, or auto"),
     float: FieldParser(_finite, "a finite number"),
     float | None: FieldParser(_optional(_finite), "a finite number, or none"),
     tuple[str, ...]: FieldParser(_names, "names separated by commas"),

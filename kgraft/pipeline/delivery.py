@@ -162,6 +162,7 @@ def make_report(
             "resize": job.transfer.resize,
             **_extra_facts(job),
             "views": len(job.transfer.views),
+            **_mixed_facts(job),
             **_fresh_facts(config),
             "heldout": f"{len(job.transfer.heldout)}: {job.transfer.heldout_note}",
         },
@@ -176,6 +177,11 @@ def make_report(
         evaluation=f"{_evaluated_on(job)}; teacher: {job.teacher.logits_note}",
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def _mixed_facts(job: Job) -> dict[str, Any]:
+    mixed = job.transfer.mixed
+    return {"of them mixed": mixed} if mixed else {}
 
 
 def _extra_facts(job: Job) -> dict[str, Any]:
@@ -193,6 +199,7 @@ def _resolved(job: Job, config: RunConfig) -> dict[str, Any]:
     """The settings with what `auto` and a count of blocks came to."""
     flags = config.to_dict()
     flags["teacher"] |= {"preprocess": job.teacher.preprocess, "cuts": list(job.chain.cuts)}
+    flags["data"] |= {"mixed_views": job.transfer.mixed}
     return flags
 
 

@@ -19,6 +19,7 @@ from kgraft.data import (
 )
 from kgraft.data.aligned import aligned_empty
 from kgraft.data.hashes import pixels_sha256
+from kgraft.data_config import ENOUGH_VIEWS
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 from kgraft.pipeline.stopwatch import tell
@@ -45,6 +46,7 @@ class Transfer:
         heldout: held-out views, uint8, same shape; all are of transfer images.
         heldout_note: what the held-out views are, for the report.
         extra: further training images, or None.
+        mixed: how many of the training views are mixed.
     """
 
     images: TransferSet
@@ -55,6 +57,7 @@ class Transfer:
     heldout: np.ndarray
     heldout_note: str
     extra: TransferSet | None = None
+    mixed: int = 0
 
     @property
     def plain(self) -> int:
@@ -79,8 +82,10 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
     make = _maker(config, size, resize)
     plain, owners, heldout, note = _make_views(config, images.images, make)
     extra, extra_views = _open_extra(config, teacher, size, views=config.extra_views)
-    views = _with_others(plain, extra_views, config.mixed_views, seed=config.seed)
-    return Transfer(images, size, resize, views, owners, heldout, note, extra)
+    others = _joined(plain, extra_views)
+    mixed = _count_mixed(config, len(others))
+    views = add_mixed_views(others, mixed, seed=config.seed)
+    return Transfer(images, size, resize, views, owners, heldout, note, extra, mixed)
 
 
 def fresh_views(config: DataConfig, teacher: Graph, count: int) -> np.ndarray:
@@ -107,8 +112,10 @@ def fresh_views(config: DataConfig, teacher: Graph, count: int) -> np.ndarray:
     plain = make(images.images, views=count, first_view=config.views + config.heldout_views)
     extra_count = max(1, round(config.extra_views * count / config.views))
     _, extra = _open_extra(config, teacher, size, views=extra_count, first=config.extra_views)
-    mixed = round(config.mixed_views * count / config.views)
-    return _with_others(plain, extra, mixed, seed=config.seed)
+    others = _joined(plain, extra)
+    share = count / config.views
+    mixed = round(share * _count_mixed(config, round(len(others) / share)))
+    return add_mixed_views(others, mixed, seed=config.seed)
 
 
 def _maker(config: DataConfig, size: Size, resize: str) -> Callable[..., np.ndarray]:
@@ -118,12 +125,12 @@ def _maker(config: DataConfig, size: Size, resize: str) -> Callable[..., np.ndar
     )
 
 
-def _with_others(
-    plain: np.ndarray, extra: np.ndarray | None, mixed: int, *, seed: int
-) -> np.ndarray:
-    """Views of transfer images, then those of extra images, then mixes of both."""
-    views = plain if extra is None else _joined(plain, extra)
-    return add_mixed_views(views, mixed, seed=seed)
+def _count_mixed(config: DataConfig, others: int) -> int:
+    """How many mixed views go with a number of other training views."""
+    if isinstance(config.mixed_views, int):
+        return config.mixed_views
+    # Without augmentation images are wanted as they are.
+    return 0 if config.augment == "none" else max(0, ENOUGH_VIEWS - others)
 
 
 def _draw(config: DataConfig, teacher: Graph) -> tuple[TransferSet, Size, str]:
@@ -180,7 +187,9 @@ def _open_extra(
     return images, made
 
 
-def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _joined(first: np.ndarray, second: np.ndarray | None) -> np.ndarray:
+    if second is None:
+        return first
     joined = aligned_empty((len(first) + len(second), *first.shape[1:]), np.uint8)
     np.concatenate([first, second], out=joined)
     return joined

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Literal
 
 import pytest
 from absl import flags
@@ -22,6 +23,7 @@ class Everything:
     steps: tuple[int, int] | tuple[int, ...] = (1, 2)
     turns: tuple[int, ...] = (1, 2, 3)
     rates: float | tuple[float, ...] = 0.5
+    mixed: int | Literal["auto"] = "auto"
     hidden: int = 0
 
 
@@ -82,6 +84,8 @@ def test_a_field_without_default_must_be_given():
         ("--turns=5,6", "turns", (5, 6)),
         ("--rates=2e-3", "rates", 2e-3),
         ("--rates=1,2e-3", "rates", (1.0, 2e-3)),
+        ("--mixed=7", "mixed", 7),
+        ("--mixed=Auto", "mixed", "auto"),
     ],
 )
 def test_values(argument, field, value):
@@ -104,6 +108,7 @@ def test_values(argument, field, value):
         ("--steps=", "one whole number, or two separated by a comma, or one for each phase"),
         ("--turns=1,x", "whole numbers separated by commas"),
         ("--rates=1,inf", "a finite number, or one for each replaced block separated by commas"),
+        ("--mixed=none", "a whole number, or auto"),
     ],
 )
 def test_wrong_values_say_what_came_and_what_was_expected(argument, expected):

@@ -32,6 +32,7 @@ class World:
             "dataset": f"npz:{self.folder / 'images.npz'}",
             "eval_dataset": f"npz:{self.folder / 'images.npz'}",
             "views": 3,
+            "mixed_views": 0,
             "heldout_views": 1,
             "steps": (2, 2),
             "batch": 8,

@@ -93,6 +93,7 @@ class World:
             "dataset": self.npz,
             "shots": 3,
             "views": 4,
+            "mixed_views": 0,
             "heldout_views": 2,
             "steps": (4, 4),
             "batch": 20,

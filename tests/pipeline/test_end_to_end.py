@@ -281,6 +281,7 @@ def test_no_steps_no_augmentation_and_corrupt_images(world, folder, tmp_path):
         world.config(
             steps=(0, 0),
             augment="none",
+            mixed_views="auto",
             dataset=source,
             eval_dataset=f"folder:{apart}",
             labels=str(labels),
@@ -289,6 +290,7 @@ def test_no_steps_no_augmentation_and_corrupt_images(world, folder, tmp_path):
     )
     report = result.report
     assert (report.transfer["images"], report.transfer["views"]) == (12, 10)
+    assert report.flags["data"]["mixed_views"] == 0 and "of them mixed" not in report.transfer
     assert "2 transfer images that training does not see" in report.transfer["heldout"]
     assert [(phase.steps, phase.loss_end) for phase in report.phases] == [(0, None)] * 3
     drawn = json.loads((tmp_path / "run" / "transfer.json").read_text())
@@ -309,9 +311,14 @@ def test_recipes_by_block_from_random_weights(world, tmp_path):
             select="last",
             loss="kl",
             feature_weight=0.0,
+            views=130,
+            mixed_views="auto",
             workdir=str(tmp_path / "run"),
         )
     )
+    # Of 12 images there are 1,560 views.
+    assert (result.report.transfer["views"], result.report.transfer["of them mixed"]) == (1600, 40)
+    assert result.report.flags["data"]["mixed_views"] == 40
     names = [phase.name for phase in result.report.phases]
     assert names == ["one/block0", "one/block1", "two/blocks0-1"]
     assert all(phase.kept_step == 4 for phase in result.report.phases)

@@ -22,7 +22,13 @@ def saved_teacher(path, seed):
 
 def checkpoints_of(world, teacher, workdir, **settings):
     config = RunConfig.from_flags(
-        teacher=teacher, teacher_cuts="conv", graft="0", dataset=world.npz, shots=1, **settings
+        teacher=teacher,
+        teacher_cuts="conv",
+        graft="0",
+        dataset=world.npz,
+        shots=1,
+        mixed_views=0,
+        **settings,
     )
     config = dataclasses.replace(config, workdir=str(workdir))
     strategy = make_strategy("one_device")

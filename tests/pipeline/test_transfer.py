@@ -43,6 +43,24 @@ def test_fresh_views_go_on_behind_those_trained_on_and_held_out(world, teacher):
     assert np.array_equal(fresh[:32].reshape(8, 4, *SIZE), by_image[:, 5:])
 
 
+def test_mixed_views_that_a_few_images_lack(world, teacher):
+    auto = world.config(shots=2, views=199, mixed_views="auto")
+    given = dataclasses.replace(auto.data, mixed_views=8)
+    made, asked = open_transfer(auto.data, teacher), open_transfer(given, teacher)
+    assert (len(made.views), made.plain, made.mixed) == (1600, 1592, 8)
+    assert np.array_equal(made.views, asked.views)
+    assert open_transfer(dataclasses.replace(auto.data, views=201), teacher).mixed == 0
+
+
+def test_mixed_views_beside_extra_images_and_in_fresh_views(world, teacher):
+    extra = {"extra_dataset": f"folder:{world.images}", "extra_images": 4, "extra_views": 2}
+    config = world.config(shots=2, views=198, mixed_views="auto", **extra).data
+    assert open_transfer(config, teacher).mixed == 1600 - 1584 - 8
+    # Half as many of each image: half as many mixed ones.
+    alone = dataclasses.replace(config, extra_dataset=None)
+    assert len(fresh_views(alone, teacher, 99)) == 8 * 99 + 8
+
+
 def test_fresh_views_of_extra_images(world, teacher):
     extra = {"extra_dataset": f"folder:{world.images}", "extra_images": 4, "extra_views": 2}
     config = world.config(shots=2, views=3, **extra)

@@ -35,6 +35,7 @@ class World:
             "dataset": f"npz:{self.folder / 'images.npz'}",
             "shots": 2,
             "views": 3,
+            "mixed_views": 0,
             "heldout_views": 1,
             "steps": (2, 2),
             "batch": 8,
