@@ -13,7 +13,7 @@ AUGMENTATIONS = ("none", "crop_flip", "imagenet")
 RESIZES = ("auto", "none", "crop")
 ON_CORRUPT = ("skip", "stop")
 AUTO: Literal["auto"] = "auto"
-# Views of a hundred images: beyond, mixed ones bring the closed form nothing more.
+# Views of a hundred images: beyond, mixed ones bring the closed form hardly more.
 ENOUGH_VIEWS = 1600
 _VERSION = re.compile(r":\d+(\.[\d*]+)*$")
 _COUNTS = (
