@@ -70,6 +70,7 @@ def run_search(
             images=_IMAGES,
             preprocess="unit",
             views=8,
+            mixed_views=0,
             judge_views=4,
             steps=tuple(steps),
             batch=32,

@@ -15,6 +15,8 @@ ON_CORRUPT = ("skip", "stop")
 AUTO: Literal["auto"] = "auto"
 # Views of a hundred images: beyond, mixed ones bring the closed form hardly more.
 ENOUGH_VIEWS = 1600
+# The teacher runs over each of them, which takes long on large images. 1,783 views of 224 pixels.
+ENOUGH_BYTES = 256 * 2**20
 _VERSION = re.compile(r":\d+(\.[\d*]+)*$")
 _COUNTS = (
     "shots",
@@ -43,8 +45,9 @@ class DataConfig:
         seed: seed of the draw, the views and the training order.
         augment: name of the augmentation.
         views: training views per image.
-        mixed_views: further training views in all, each a mix of two views; `auto`: as many as lack
-            of 1,600 views, none with `augment` `none`.
+        mixed_views: further training views in all, each a mix of two views; `auto`: as many as make
+            the views of transfer and extra images up to 1,600, or to 256 MiB of them where that is
+            fewer, and none with `augment` `none`.
         extra_dataset, extra_split: source of further training images of any kind, whose labels are
             not read, in the form of `dataset`; None for none.
         extra_images: how many of them, drawn without looking at classes.

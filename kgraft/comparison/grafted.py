@@ -70,11 +70,13 @@ def paper(setting: Setting) -> Outcome:
     other teachers than of 10 or 100 classes it states none: they get the common budget, shared out
     as on CIFAR-10, and rates for the common batch. Its adapters have a bias, which does not fold at
     borders; here they have none. It keeps the epoch that is best on the test set; here the last
-    step counts.
+    step counts. It has no mixed views; here it has those that all methods have.
     """
     plan = PAPER_PLANS.get(setting.job.teacher.classes)
     scale = (setting.config.data.shots or 1) / _PAPER_SHOTS
     notes = ["adapters without bias; the last step instead of the best on the test set"]
+    if setting.job.transfer.mixed:
+        notes.append("mixed views among the common ones, which the paper does not have")
     if plan is None:
         scale = setting.config.train.batch / _PAPER_BATCH
         plan = shared_out(PAPER_CIFAR10, setting.updates, len(setting.grafted))

@@ -139,10 +139,12 @@ def _document(
 
 def _setting_line(settings: Mapping[str, Any]) -> str:
     student, budget = settings["student"], settings["budget"]
+    data = settings["data"]
     return (
         f"Student: `--graft={student['graft']} --student={student['source']}`. Budget of the "
         f"methods that train: {budget['updates']} updates of {budget['batch']} views; `paper` has "
-        "its own for a teacher of 10 or 100 classes."
+        "its own for a teacher of 10 or 100 classes. All learn from the same views: "
+        f"`--views={data['views']} --mixed_views={data['mixed_views']}`."
     )
 
 

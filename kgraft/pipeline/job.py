@@ -164,7 +164,9 @@ def fill_banks(job: Job, config: RunConfig, watch: Stopwatch) -> Banks:
             positions=positions,
         )
 
-    with watch.part("bank", f"running the teacher over {count} views and the held-out ones"):
+    of_them = f" ({transfer.mixed} of them mixed)" if transfer.mixed else ""
+    what = f"running the teacher over {count} views{of_them} and the held-out ones"
+    with watch.part("bank", what):
         heldout = fill(transfer.heldout, job.chain)
         try:
             _check_finite(heldout)

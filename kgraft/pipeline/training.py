@@ -116,7 +116,7 @@ def what_training_needs(job: Job, config: RunConfig, checkpoints: Checkpoints) -
     # Of all images: the first ones are often of one class.
     spread = np.linspace(0, len(transfer.heldout) - 1, min(_FEW, len(transfer.heldout)))
     heldout = transfer.heldout if later else transfer.heldout[spread.astype(int)]
-    few = dataclasses.replace(transfer, views=transfer.views[:_FEW], heldout=heldout)
+    few = dataclasses.replace(transfer, views=transfer.views[:_FEW], heldout=heldout, mixed=0)
     return dataclasses.replace(job, transfer=few)
 
 
@@ -217,6 +217,8 @@ def _depends(job: Job, config: RunConfig) -> dict[str, Any]:
         part: {k: v for k, v in settings[part].items() if k not in _FREE.get(part, ())}
         for part in ("teacher", "student", "data", "train")
     }
+    # A number and an `auto` that came to it are one setting.
+    depends["data"]["mixed_views"] = job.transfer.mixed
     views = hashlib.sha256()
     for pixels in (job.transfer.views, job.transfer.heldout):
         views.update(np.ascontiguousarray(pixels).data)

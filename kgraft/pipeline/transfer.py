@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ from kgraft.data import (
 )
 from kgraft.data.aligned import aligned_empty
 from kgraft.data.hashes import pixels_sha256
-from kgraft.data_config import ENOUGH_VIEWS
+from kgraft.data_config import ENOUGH_BYTES, ENOUGH_VIEWS
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 from kgraft.pipeline.stopwatch import tell
@@ -83,7 +84,7 @@ def open_transfer(config: DataConfig, teacher: Graph) -> Transfer:
     plain, owners, heldout, note = _make_views(config, images.images, make)
     extra, extra_views = _open_extra(config, teacher, size, views=config.extra_views)
     others = _joined(plain, extra_views)
-    mixed = _count_mixed(config, len(others))
+    mixed = _count_mixed(config, len(others), size)
     views = add_mixed_views(others, mixed, seed=config.seed)
     return Transfer(images, size, resize, views, owners, heldout, note, extra, mixed)
 
@@ -111,11 +112,11 @@ def fresh_views(config: DataConfig, teacher: Graph, count: int) -> np.ndarray:
     make = _maker(config, size, resize)
     plain = make(images.images, views=count, first_view=config.views + config.heldout_views)
     extra_count = max(1, round(config.extra_views * count / config.views))
-    _, extra = _open_extra(config, teacher, size, views=extra_count, first=config.extra_views)
-    others = _joined(plain, extra)
-    share = count / config.views
-    mixed = round(share * _count_mixed(config, round(len(others) / share)))
-    return add_mixed_views(others, mixed, seed=config.seed)
+    further, extra = _open_extra(config, teacher, size, views=extra_count, first=config.extra_views)
+    each = 1 if config.extra_augment == "none" else config.extra_views
+    there = len(images.images) * config.views + (len(further.ids) * each if further else 0)
+    mixed = round(count / config.views * _count_mixed(config, there, size))
+    return add_mixed_views(_joined(plain, extra), mixed, seed=config.seed)
 
 
 def _maker(config: DataConfig, size: Size, resize: str) -> Callable[..., np.ndarray]:
@@ -125,12 +126,14 @@ def _maker(config: DataConfig, size: Size, resize: str) -> Callable[..., np.ndar
     )
 
 
-def _count_mixed(config: DataConfig, others: int) -> int:
+def _count_mixed(config: DataConfig, others: int, size: Size) -> int:
     """How many mixed views go with a number of other training views."""
     if isinstance(config.mixed_views, int):
         return config.mixed_views
-    # Without augmentation images are wanted as they are.
-    return 0 if config.augment == "none" else max(0, ENOUGH_VIEWS - others)
+    # Without augmentation images are wanted as they are; a single view has no other to mix with.
+    if config.augment == "none" or others < 2:
+        return 0
+    return max(0, min(ENOUGH_VIEWS, ENOUGH_BYTES // math.prod(size)) - others)
 
 
 def _draw(config: DataConfig, teacher: Graph) -> tuple[TransferSet, Size, str]:

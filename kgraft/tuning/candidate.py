@@ -86,7 +86,7 @@ def candidate_run(values: Values, base: RunConfig) -> RunConfig:
     made: dict[str, dict[str, Any]] = {"teacher": {"cuts": cuts}, "student": {"graft": graft}}
     for name, (section, field) in SETTINGS.items():
         if name in values:
-            made.setdefault(section, {})[field] = values[name]
+            made.setdefault(section, {})[field] = _setting(name, values[name])
     train = made.setdefault("train", {})
     rates = _block_rates(values, recipes, train.get("block_rate", base.train.block_rate))
     if rates is not None:
@@ -97,6 +97,12 @@ def candidate_run(values: Values, base: RunConfig) -> RunConfig:
         )
     parts = {name: dataclasses.replace(getattr(base, name), **new) for name, new in made.items()}
     return dataclasses.replace(base, **parts)
+
+
+def _setting(name: str, value: Any) -> Any:
+    """Reads a number of mixed views that stands beside `auto`, and so is a text."""
+    as_text = name == "mixed_views" and isinstance(value, str) and value.isdecimal()
+    return int(value) if as_text else value
 
 
 def _recipes(values: Values, start: Sequence[Recipe]) -> list[str]:

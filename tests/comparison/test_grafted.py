@@ -74,6 +74,12 @@ def test_other_numbers_of_classes_have_the_common_budget(setting):
     assert "the paper states no settings for this number of classes" in made.notes[1]
 
 
+def test_mixed_views_are_told_as_none_of_the_papers(setting, world):
+    mixed = paper(world.setting(mixed_views=4)).notes
+    assert "mixed views among the common ones, which the paper does not have" in mixed
+    assert set(mixed) - set(paper(setting).notes) == {mixed[1]}
+
+
 def test_the_papers_loss_and_start_whatever_ours_are():
     train = TrainConfig(
         loss="kl",

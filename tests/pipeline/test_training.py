@@ -27,8 +27,7 @@ def checkpoints_of(world, teacher, workdir, **settings):
         graft="0",
         dataset=world.npz,
         shots=1,
-        mixed_views=0,
-        **settings,
+        **{"mixed_views": 0} | settings,
     )
     config = dataclasses.replace(config, workdir=str(workdir))
     strategy = make_strategy("one_device")
@@ -51,6 +50,16 @@ def test_what_a_resumed_run_must_share(world, tmp_path):
     assert other._settings["teacher_sha256"] != first._settings["teacher_sha256"]
     moved = checkpoints_of(world, teacher, tmp_path, seed=1)
     assert moved._settings["views_sha256"] != first._settings["views_sha256"]
+
+
+def test_mixed_views_are_known_by_their_number(world, tmp_path):
+    teacher = saved_teacher(tmp_path / "teacher.keras", seed=0)
+    auto = checkpoints_of(world, teacher, tmp_path, mixed_views="auto")._settings
+    number = auto["data"]["mixed_views"]
+    assert number > 0
+    assert checkpoints_of(world, teacher, tmp_path, mixed_views=number)._settings == auto
+    other = checkpoints_of(world, teacher, tmp_path, mixed_views=number - 1)._settings
+    assert other["data"] != auto["data"] and other["views_sha256"] != auto["views_sha256"]
 
 
 def test_an_own_student_is_known_by_what_it_computes(world, tmp_path):

@@ -61,6 +61,34 @@ def test_mixed_views_beside_extra_images_and_in_fresh_views(world, teacher):
     assert len(fresh_views(alone, teacher, 99)) == 8 * 99 + 8
 
 
+@pytest.mark.parametrize(("augment", "each"), [("none", 1), ("crop_flip", 2)])
+@pytest.mark.parametrize("count", [1, 99, 396])
+def test_mixed_views_among_fresh_ones_are_in_proportion_to_those_before(
+    world, teacher, augment, each, count
+):
+    extra = {"extra_dataset": world.npz, "extra_images": 4, "extra_views": 2}
+    config = world.config(shots=2, views=198, mixed_views="auto", **extra, extra_augment=augment)
+    given = dataclasses.replace(config.data, mixed_views=1600 - 1584 - 4 * each)
+    fresh = fresh_views(config.data, teacher, count)
+    assert np.array_equal(fresh, fresh_views(given, teacher, count))
+    further = 1 if augment == "none" else max(1, round(2 * count / 198))
+    assert len(fresh) == 8 * count + 4 * further + round(count / 198 * given.mixed_views)
+
+
+def test_no_mixed_views_of_a_single_one(world, teacher):
+    one = world.config(shots=None, images=1, views=1, mixed_views="auto").data
+    assert len(open_transfer(one, teacher).views) == 1
+    two = dataclasses.replace(one, views=2)
+    assert open_transfer(two, teacher).mixed == 1598
+
+
+def test_large_views_are_made_up_to_fewer(world, teacher, monkeypatch):
+    monkeypatch.setattr("kgraft.pipeline.transfer.ENOUGH_BYTES", 100 * 16 * 16 * 3)
+    few = world.config(shots=2, views=3, mixed_views="auto").data
+    assert open_transfer(few, teacher).mixed == 100 - 24
+    assert open_transfer(dataclasses.replace(few, views=20), teacher).mixed == 0
+
+
 def test_fresh_views_of_extra_images(world, teacher):
     extra = {"extra_dataset": f"folder:{world.images}", "extra_images": 4, "extra_views": 2}
     config = world.config(shots=2, views=3, **extra)

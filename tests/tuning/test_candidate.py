@@ -41,6 +41,11 @@ def test_a_rate_for_all_and_one_of_its_own():
     assert run.train.block_rate == (3e-3, 2e-3)
 
 
+@pytest.mark.parametrize(("value", "expected"), [("auto", "auto"), ("4000", 4000), (7, 7)])
+def test_numbers_of_mixed_views_beside_auto(value, expected):
+    assert candidate_run({"mixed_views": value}, BASE).data.mixed_views == expected
+
+
 def test_nothing_to_graft():
     with pytest.raises(KgraftError, match="every block is kept"):
         candidate_run({"block1": "keep", "block2": "keep"}, BASE)
