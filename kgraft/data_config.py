@@ -45,9 +45,9 @@ class DataConfig:
         seed: seed of the draw, the views and the training order.
         augment: name of the augmentation.
         views: training views per image.
-        mixed_views: further training views in all, each a mix of two views; `auto`: as many as make
-            the views of transfer and extra images up to 1,600, or to 256 MiB of them where that is
-            fewer, and none with `augment` `none`.
+        mixed_views: further training views in all, each a mix of two views; `auto`: as many as
+            bring the views to 1,600 in all, large ones to 256 MiB in all, and none with `augment`
+            `none`.
         extra_dataset, extra_split: source of further training images of any kind, whose labels are
             not read, in the form of `dataset`; None for none.
         extra_images: how many of them, drawn without looking at classes.

@@ -56,9 +56,9 @@ IMAGES = Section(
         "augment": f"augmentation of the views: {_either(data_config.AUGMENTATIONS)}",
         "views": "training views per image; always one with --augment=none",
         "mixed_views": "further training views in all, each made of two views (mixup and CutMix; "
-        "the teacher says what is to be seen there); auto: as many as make the others up to "
-        f"{data_config.ENOUGH_VIEWS} (large ones: to {data_config.ENOUGH_BYTES >> 20} MiB), none "
-        "with --augment=none",
+        "the teacher says what is to be seen there); auto: as many as bring the views to "
+        f"{data_config.ENOUGH_VIEWS} in all (large ones: to {data_config.ENOUGH_BYTES >> 20} MiB), "
+        "none with --augment=none",
         "extra_dataset": "further training images of any kind, in the form of --dataset; their "
         "labels are not read; none for none",
         "extra_split": "part of that data set that they are drawn from",

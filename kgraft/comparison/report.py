@@ -143,7 +143,8 @@ def _setting_line(settings: Mapping[str, Any]) -> str:
     return (
         f"Student: `--graft={student['graft']} --student={student['source']}`. Budget of the "
         f"methods that train: {budget['updates']} updates of {budget['batch']} views; `paper` has "
-        "its own for a teacher of 10 or 100 classes. All learn from the same views: "
+        "its own for a teacher of 10 or 100 classes. All learn from the same views, "
+        "`finetune` not from mixed ones: "
         f"`--views={data['views']} --mixed_views={data['mixed_views']}`."
     )
 

@@ -23,6 +23,14 @@ def test_nothing_is_told_of_what_is_in_memory(world, tmp_path, capsys):
     assert bank.cached == heldout.cached == (0, 1, 2, 3) and bank.spilled == ()
 
 
+def test_mixed_views_are_told_of(world, tmp_path, capsys):
+    banks_of(world, tmp_path, capsys)
+    fill = {"workdir": str(tmp_path), "mixed_views": 5}
+    fill_banks(open_job(world.config(**fill), Stopwatch()), world.config(**fill), Stopwatch())
+    told = capsys.readouterr().err
+    assert "running the teacher over 53 views (5 of them mixed) and the held-out ones" in told
+
+
 def test_a_teacher_whose_logits_are_not_finite_is_refused(world, tmp_path):
     config = world.config(workdir=str(tmp_path))
     teacher = keras.saving.load_model(world.teacher)

@@ -77,12 +77,14 @@ def test_an_own_student_is_known_by_what_it_computes(world, tmp_path):
 
 def test_the_few_views_of_a_finished_run_are_of_all_classes(world, tmp_path, monkeypatch):
     teacher = saved_teacher(tmp_path / "teacher.keras", seed=0)
-    config = world.config(teacher=teacher, teacher_cuts="conv", graft="0", workdir=str(tmp_path))
+    flags = {"teacher_cuts": "conv", "graft": "0", "mixed_views": 5, "workdir": str(tmp_path)}
+    config = world.config(teacher=teacher, **flags)
     job = open_job(config, Stopwatch())
     checkpoints = open_checkpoints(job, config, strategy=make_strategy("one_device"))
     monkeypatch.setattr(type(checkpoints), "has_start", lambda _: True)
     monkeypatch.setattr(type(checkpoints), "finished", lambda *_: object())
     whole, few = job.transfer.heldout, what_training_needs(job, config, checkpoints).transfer
     assert len(few.heldout) == 16 < len(whole)
+    assert (job.transfer.mixed, few.mixed) == (5, 0)
     np.testing.assert_array_equal(few.heldout[0], whole[0])
     np.testing.assert_array_equal(few.heldout[-1], whole[-1])
