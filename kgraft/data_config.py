@@ -15,7 +15,8 @@ ON_CORRUPT = ("skip", "stop")
 AUTO: Literal["auto"] = "auto"
 # Views of a hundred images: beyond, mixed ones bring the closed form hardly more.
 ENOUGH_VIEWS = 1600
-# The teacher runs over each of them, which takes long on large images. 1,783 views of 224 pixels.
+# The teacher runs over each of them, which takes long on large images. Room for all of 224 pixels,
+# where they are known to help; what fewer large ones bring is not measured.
 ENOUGH_BYTES = 256 * 2**20
 _VERSION = re.compile(r":\d+(\.[\d*]+)*$")
 _COUNTS = (

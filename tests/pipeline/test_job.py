@@ -24,9 +24,8 @@ def test_nothing_is_told_of_what_is_in_memory(world, tmp_path, capsys):
 
 
 def test_mixed_views_are_told_of(world, tmp_path, capsys):
-    banks_of(world, tmp_path, capsys)
-    fill = {"workdir": str(tmp_path), "mixed_views": 5}
-    fill_banks(open_job(world.config(**fill), Stopwatch()), world.config(**fill), Stopwatch())
+    config = world.config(workdir=str(tmp_path), mixed_views=5)
+    fill_banks(open_job(config, Stopwatch()), config, Stopwatch())
     told = capsys.readouterr().err
     assert "running the teacher over 53 views (5 of them mixed) and the held-out ones" in told
 
