@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from keras import layers as kl
 
 from kgraft.graph import batch_slices
 from kgraft.students.channels import is_depthwise
+from kgraft.students.patches import patches_at
 from kgraft.students.ridge import (
     MOST_SQUARED,
     NormalEquations,
@@ -74,6 +74,19 @@ def _columns(rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Rows:
+    """Which rows of a problem are looked at.
+
+    Attributes:
+        channels: of what reaches the layer; None for all.
+        share: of the places, drawn at random. What is solved again has to see the same ones.
+    """
+
+    channels: np.ndarray | None
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerFit:
     """The least-squares problem of one layer.
 
@@ -92,15 +105,16 @@ class LayerFit:
     def solve(self) -> None:
         """Sets the layer's weights."""
         kernel = np.asarray(self.layer.kernel)
+        rows = self._every()
         if is_depthwise(self.layer):
-            rows = ((x, y if rest is None else y - rest) for _, x, y, rest in self._rows(None))
-            new, bias = _fit_depthwise(rows, kernel, bias=self.layer.use_bias)
+            drawn = ((x, y if rest is None else y - rest) for _, x, y, rest in self._drawn(rows))
+            new, bias = _fit_depthwise(drawn, kernel, bias=self.layer.use_bias)
         else:
             towards = kernel.reshape(-1, kernel.shape[-1]).astype("float64")
             if self._has_few_rows(len(towards)):
                 new, bias = self._solved_by_rows(towards)
             else:
-                new, bias = self._solved(None, towards, self._equations(None, towards.shape))
+                new, bias = self._solved(rows, towards, self._equations(rows, towards.shape))
         self._set(new.reshape(kernel.shape), bias)
 
     def solve_sparse(self, sparsity: Sparsity) -> None:
@@ -111,8 +125,9 @@ class LayerFit:
         """
         kernel = np.asarray(self.layer.kernel)
         towards = kernel.reshape(-1, kernel.shape[-1]).astype("float64")
-        equations = self._equations(None, towards.shape)
-        new, bias = self._solved(None, towards, equations, sparsity)
+        rows = self._every()
+        equations = self._equations(rows, towards.shape)
+        new, bias = self._solved(rows, towards, equations, sparsity)
         self._set(new.reshape(kernel.shape), bias)
 
     def solve_reduced(self, keep: int) -> np.ndarray:
@@ -129,7 +144,8 @@ class LayerFit:
         candidates = self._candidates(kernel, keep)
         towards = kernel[:, candidates]
         size = (towards.shape[0] * len(candidates), towards.shape[-1])
-        fit, held = self._equations(candidates, size)
+        rows = _Rows(candidates, self._share(len(candidates)))
+        fit, held = self._equations(rows, size)
         stay = least_missed(
             fit.plus(held),
             len(candidates),
@@ -139,7 +155,8 @@ class LayerFit:
         )
         features = np.arange(size[0]).reshape(-1, len(candidates))[:, stay].ravel()
         equations = fit.subset(features), held.subset(features)
-        new, bias = self._solved(candidates[stay], towards.reshape(size)[features], equations)
+        rows = dataclasses.replace(rows, channels=candidates[stay])
+        new, bias = self._solved(rows, towards.reshape(size)[features], equations)
         full = np.zeros_like(kernel)
         full[:, candidates[stay]] = new.reshape(-1, keep, size[1])
         self._set(full.reshape(self.layer.kernel.shape), bias)
@@ -156,7 +173,7 @@ class LayerFit:
 
     def _solved(
         self,
-        channels: np.ndarray | None,
+        rows: _Rows,
         towards: np.ndarray,
         equations: tuple[NormalEquations, NormalEquations],
         sparsity: Sparsity | None = None,
@@ -175,7 +192,7 @@ class LayerFit:
             system = SparseSystem.of(system, sparsity, self.layer.kernel.shape[-2])
         if self.wanted.bounds is None:
             return system.solve()
-        return self._rectified(channels, system, self.wanted.bounds)
+        return self._rectified(rows, system, self.wanted.bounds)
 
     def _has_few_rows(self, features: int) -> bool:
         """Whether sums over features would take much memory, and the rows are fewer."""
@@ -184,7 +201,7 @@ class LayerFit:
 
     def _solved_by_rows(self, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights and bias as `_solved` finds them."""
-        pieces, xs, wanteds, rests = zip(*self._rows(None), strict=True)
+        pieces, xs, wanteds, rests = zip(*self._drawn(self._every()), strict=True)
         apart = np.repeat([piece % _HELDOUT == _HELDOUT - 1 for piece in pieces], [*map(len, xs)])
         x, wanted = np.concatenate(xs), np.concatenate(wanteds)
         rest = 0.0 if rests[0] is None else np.concatenate(rests)
@@ -207,7 +224,7 @@ class LayerFit:
 
     def _rectified(
         self,
-        channels: np.ndarray | None,
+        rows: _Rows,
         system: RidgeSystem | SparseSystem,
         bounds: tuple[float, float],
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +238,7 @@ class LayerFit:
 
         def again(weights: np.ndarray, bias: np.ndarray) -> Solution:
             fresh = system.equations.without_targets()
-            for _, x, wanted, rest in self._rows(channels):
+            for _, x, wanted, rest in self._drawn(rows):
                 made = x @ weights + bias + (0 if rest is None else rest)
                 target = _free_outside(wanted, made, bounds)
                 fresh.add_targets(x, target if rest is None else target - rest)
@@ -233,12 +250,12 @@ class LayerFit:
         self.layer.set_weights([kernel, *([bias] if self.layer.use_bias else [])])
 
     def _equations(
-        self, channels: np.ndarray | None, size: tuple[int, int]
+        self, rows: _Rows, size: tuple[int, int]
     ) -> tuple[NormalEquations, NormalEquations]:
         """The problem in two parts, the second of held-out examples."""
         fit = NormalEquations.empty(*size)
         held = NormalEquations.empty(*size)
-        for piece, x, wanted, rest in self._rows(channels):
+        for piece, x, wanted, rest in self._drawn(rows):
             apart = piece % _HELDOUT == _HELDOUT - 1 and fit.shifted
             part = held if apart else fit
             if apart and not held.shifted:
@@ -246,21 +263,23 @@ class LayerFit:
             part.add(x, wanted if rest is None else wanted - rest)
         return fit, held
 
-    def _rows(
-        self, channels: np.ndarray | None
+    def _every(self) -> _Rows:
+        return _Rows(None, self._share(None))
+
+    def _drawn(
+        self, rows: _Rows
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
         """Piece by piece what drawn places see, what is wanted there and what is added anyway.
 
-        Every call draws the same places.
+        Every call with the same share draws the same places.
         """
         rng = np.random.default_rng([*self.seed, _PLACES])
-        share = self._share(None if channels is None else len(channels))
         shape = self.wanted.parts[0][0].shape
         for piece, batch in enumerate(self._pieces()):
             count = batch.stop - batch.start
-            places = np.nonzero(rng.random((count, *shape[1:-1])) < share)
-            x = self.x[batch] if channels is None else self.x[batch][..., channels]
-            yield piece, _seen(self.layer, x, places), *self.wanted.at(batch, places)
+            places = np.nonzero(rng.random((count, *shape[1:-1])) < rows.share)
+            x = self.x[batch] if rows.channels is None else self.x[batch][..., rows.channels]
+            yield piece, patches_at(self.layer, x, places), *self.wanted.at(batch, places)
 
     def _pieces(self) -> Iterator[slice]:
         arrays = [values for values, _ in self.wanted.parts] + self.wanted.rest
@@ -292,40 +311,6 @@ def _free_outside(wanted: np.ndarray, made: np.ndarray, bounds: tuple[float, flo
     low, high = bounds
     target = np.where(wanted <= low, np.minimum(made, low), wanted)
     return np.where(wanted >= high, np.maximum(made, high), target) if high < math.inf else target
-
-
-def _seen(layer: Any, x: np.ndarray, places: tuple[np.ndarray, ...]) -> np.ndarray:
-    """What a layer sees at some places of its output, `[places, kernel places * channels]`.
-
-    Gathering only the drawn places costs a fraction of unfolding every patch.
-    """
-    if isinstance(layer, kl.Dense):
-        return x[places]
-    example, *place = places
-    padded = np.pad(x, [(0, 0), *_padding(layer, x.shape[1:-1]), (0, 0)])
-    starts = [at * stride for at, stride in zip(place, layer.strides, strict=True)]
-    height, width = layer.kernel_size
-    down, across = layer.dilation_rate
-    window = [
-        padded[example, starts[0] + row * down, starts[1] + column * across]
-        for row in range(height)
-        for column in range(width)
-    ]
-    return np.stack(window, axis=1).reshape(len(example), -1)
-
-
-def _padding(layer: Any, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Zeros TensorFlow puts around an image for a layer, as (before, after) of each side."""
-    if layer.padding == "valid":
-        return [(0, 0)] * len(sizes)
-    sides = []
-    for size, kernel, stride, rate in zip(
-        sizes, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
-    ):
-        reach = (-(-size // stride) - 1) * stride + (kernel - 1) * rate + 1
-        total = max(reach - size, 0)
-        sides.append((total // 2, total - total // 2))
-    return sides
 
 
 def _fit_depthwise(
