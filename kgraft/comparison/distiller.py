@@ -9,7 +9,7 @@ from kgraft.comparison.whole import Student, random_student
 from kgraft.data.preprocess import preprocess
 from kgraft.grafting import fuse
 from kgraft.grafting.batches import shuffled_batches
-from kgraft.graph import Graph, as_model, concat
+from kgraft.graph import Graph, as_model, concat, without_training_layers
 
 _ORDER = 22
 
@@ -57,8 +57,11 @@ def _joined(student: Student) -> tuple[tuple[Graph, ...], set[int]]:
     pieces: list[Graph] = []
     own: set[int] = set()
     for block in student:
-        pieces += block.pieces
-        if not block.kept:
+        if block.kept:
+            # Fitting runs all of the student in training mode, which the teacher's own is not in.
+            pieces += [without_training_layers(piece) for piece in block.pieces]
+        else:
+            pieces += block.pieces
             own |= {id(layer) for piece in block.pieces for layer in piece.layers}
     return tuple(pieces), own
 

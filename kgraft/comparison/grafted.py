@@ -7,7 +7,15 @@ from typing import Any
 from kgraft.comparison.setting import Outcome, Setting
 from kgraft.comparison.whole import random_blocks, set_momentum
 from kgraft.config import RunConfig
-from kgraft.grafting import Checkpoints, Phase, choose_compute, fuse, graft_schedule
+from kgraft.grafting import (
+    Checkpoints,
+    Phase,
+    ViewBank,
+    choose_compute,
+    fuse,
+    graft_schedule,
+    positions_wanted,
+)
 from kgraft.pipeline.job import Banks, make_blocks
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.training import SELECTION_RULES, train_student
@@ -70,13 +78,11 @@ def paper(setting: Setting) -> Outcome:
     other teachers than of 10 or 100 classes it states none: they get the common budget, shared out
     as on CIFAR-10, and rates for the common batch. Its adapters have a bias, which does not fold at
     borders; here they have none. It keeps the epoch that is best on the test set; here the last
-    step counts. It has no mixed views; here it has those that all methods have.
+    step counts. It sees the views of transfer images alone, as in the paper: none that are mixed.
     """
     plan = PAPER_PLANS.get(setting.job.teacher.classes)
     scale = (setting.config.data.shots or 1) / _PAPER_SHOTS
     notes = ["adapters without bias; the last step instead of the best on the test set"]
-    if setting.job.transfer.mixed:
-        notes.append("mixed views among the common ones, which the paper does not have")
     if plan is None:
         scale = setting.config.train.batch / _PAPER_BATCH
         plan = shared_out(PAPER_CIFAR10, setting.updates, len(setting.grafted))
@@ -86,9 +92,35 @@ def paper(setting: Setting) -> Outcome:
         )
     config = paper_config(setting.config, scale)
     phases = paper_phases(graft_schedule(setting.grafted, config.train), plan, scale)
-    made = _graft(setting, config, phases, fresh=True)
-    settings = {"start": "random", "batch": config.train.batch, **dataclasses.asdict(plan)}
+    plain = _plain_views(setting, phases)
+    try:
+        made = _graft(dataclasses.replace(setting, bank=plain), config, phases, fresh=True)
+    finally:
+        if plain is not setting.bank:
+            plain.close()
+    settings = {
+        "start": "random",
+        "batch": config.train.batch,
+        "views_used": len(plain),
+        **dataclasses.asdict(plan),
+    }
     return dataclasses.replace(made, settings=settings, notes=tuple(notes))
+
+
+def _plain_views(setting: Setting, phases: tuple[Phase, ...]) -> ViewBank:
+    """Returns the bank without mixed views and those of extra images."""
+    count = len(setting.job.transfer.owners)
+    if count == len(setting.bank):
+        return setting.bank
+    train = setting.config.train
+    return ViewBank(
+        setting.bank.views[:count],
+        chain=setting.chain,
+        preprocess=setting.bank.preprocess,
+        cache_mb=train.cache_mb * count / len(setting.bank),
+        cache_dtype=train.cache_dtype,
+        positions=positions_wanted(phases, features=False),
+    )
 
 
 def shared_out(plan: PaperPlan, updates: int, blocks: int) -> PaperPlan:

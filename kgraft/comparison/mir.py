@@ -74,11 +74,13 @@ def check_features(chain: Chain, grafted: Sequence[int]) -> None:
     """
     value = feature_value(without_training_layers(chain.graph))
     last = _block_of(chain, value)
-    if min(grafted) > last:
+    before = prune(dataclasses.replace(chain.blocks[last].graph, output=value))
+    learns = any(getattr(call.op, "weights", ()) for call in before.calls)
+    if not any(index < last or (index == last and learns) for index in grafted):
         raise KgraftError(
             f"--methods: mir mimics the feature maps {value}, which block {last} makes, and "
-            f"--graft replaces none up to there, only {', '.join(map(str, grafted))}: graft an "
-            "earlier block, or leave mir out"
+            f"--graft replaces nothing that learns up to there, only "
+            f"{', '.join(map(str, grafted))}: graft an earlier block, or leave mir out"
         )
 
 
@@ -126,10 +128,11 @@ def _thins(pruned: PrunedStudent, head: Graph) -> bool:
 def _backbone(pruned: PrunedStudent, whole: Graph, value: str) -> Student:
     """The pruned student as far as the features, with a map to the teacher's width."""
     blocks = as_whole(pruned.blocks)
+    made = pruned.names.get(value, value)
     for block in blocks:
-        if block.body.producer(value) is not None:
-            body = prune(dataclasses.replace(block.body, output=value))
-            adapter = _adapter(body, whole.shapes[value][-1] or 0, value, pruned.kept)
+        if block.body.producer(made) is not None:
+            body = prune(dataclasses.replace(block.body, output=made))
+            adapter = _adapter(body, whole.shapes[value][-1] or 0, made, pruned.kept)
             return (*blocks[: block.index], dataclasses.replace(block, body=body, exit=adapter))
     raise KgraftError(f"mir needs the teacher's feature maps {value} in the student")
 

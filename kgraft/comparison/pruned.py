@@ -22,7 +22,7 @@ from kgraft.graph import (
 from kgraft.students import Recipe, StudentBlock, make_adapter, set_adapter_matrix
 from kgraft.students.blueprint import split_activations
 from kgraft.students.channels import ChannelGroups, channel_groups, is_conv
-from kgraft.students.depth import without_units
+from kgraft.students.depth import unit_ends, without_units
 from kgraft.students.solved_body import solved_pattern
 from kgraft.students.thin_block import lock_stream
 from kgraft.students.thinning import plan_widths, thin_graph
@@ -39,10 +39,13 @@ class PrunedStudent:
         blocks: one per block of the teacher; pruned ones have layers of their own, with their
             BatchNorms, and adapters that take out and put back channels.
         kept: by name of a value in a pruned block, the teacher's channels that stay.
+        names: by name of a value of the teacher, its name in the student, where units that are
+            left out make it another.
     """
 
     blocks: tuple[StudentBlock, ...]
     kept: Mapping[str, np.ndarray]
+    names: Mapping[str, str]
 
 
 def check_prunable(chain: Chain, recipes: tuple[Recipe, ...]) -> None:
@@ -90,18 +93,20 @@ def pruned_student(chain: Chain, recipes: tuple[Recipe, ...]) -> PrunedStudent:
     """
     blocks: list[StudentBlock] = []
     kept: dict[str, np.ndarray] = {}
+    names: dict[str, str] = {}
     entry: np.ndarray | None = None
     for block, recipe in zip(chain.blocks, recipes, strict=True):
         if recipe.kind == "keep":
             blocks.append(StudentBlock(block.index, block.graph, kept=True))
             entry = None
             continue
-        full = _full(block, recipe)
+        full, ends = _full(block, recipe)
         made, stay = _prune(chain, block, full, recipe, entry)
         blocks.append(made)
         kept |= stay
+        names |= ends
         entry = stay[block.graph.output] if made.exit is not None else None
-    return PrunedStudent(tuple(blocks), kept)
+    return PrunedStudent(tuple(blocks), kept, names)
 
 
 def fresh(student: PrunedStudent) -> tuple[StudentBlock, ...]:
@@ -129,11 +134,14 @@ def _anew(block: StudentBlock) -> StudentBlock:
     )
 
 
-def _full(block: Block, recipe: Recipe) -> Graph:
-    """The block before any channel goes, without the units that go."""
+def _full(block: Block, recipe: Recipe) -> tuple[Graph, dict[str, str]]:
+    """The block before any channel goes, without the units that go, and their ends' new names."""
     full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
     synchronize_statistics(full)
-    return without_units(full, _groups(block, recipe)) if recipe.kind == "depth" else full
+    if recipe.kind != "depth":
+        return full, {}
+    groups = _groups(block, recipe)
+    return without_units(full, groups), unit_ends(full, groups)
 
 
 def _groups(block: Block, recipe: Recipe) -> list[Run]:

@@ -118,13 +118,15 @@ def _document(
         "± is the standard deviation over few-shot draws; (n) behind it says that a figure is of "
         "fewer draws than others of its column, so of other images. Every student is tested once, "
         "when its cell is done; nothing is chosen by test images.",
+        *_same_images(records),
         "",
         "## Cost",
         "",
         markdown(cost_table(rows)),
         "",
         "Seconds are those to make, train and fuse the student, without the teacher's run over "
-        "the views, which all methods share.",
+        "the views, which all methods share; `mir` runs it again for its features, `paper` where "
+        "there are mixed views.",
         "",
         "## Methods",
         "",
@@ -137,6 +139,17 @@ def _document(
     return "\n".join(lines) + "\n"
 
 
+def _same_images(records: Sequence[CellRecord]) -> list[str]:
+    """Tells of draws that could not differ, because there are no more images."""
+    lines: list[str] = []
+    for shots in sorted({record.shots for record in records}):
+        drawn = {r.draw: r.sample_sha256 for r in records if r.shots == shots and r.sample_sha256}
+        if len(drawn) > len(set(drawn.values())) == 1:
+            lines += ["", f"All draws of {shots}-shot are of the same images, which are all there "]
+            lines[-1] += "are: its ± is over views and training."
+    return lines
+
+
 def _setting_line(settings: Mapping[str, Any]) -> str:
     student, budget = settings["student"], settings["budget"]
     data = settings["data"]
@@ -144,7 +157,7 @@ def _setting_line(settings: Mapping[str, Any]) -> str:
         f"Student: `--graft={student['graft']} --student={student['source']}`. Budget of the "
         f"methods that train: {budget['updates']} updates of {budget['batch']} views; `paper` has "
         "its own for a teacher of 10 or 100 classes. All learn from the same views, "
-        "`finetune` not from mixed ones: "
+        "`finetune` and `paper` not from mixed ones: "
         f"`--views={data['views']} --mixed_views={data['mixed_views']}`."
     )
 

@@ -30,10 +30,10 @@ from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import Job, fill_banks, open_job, own_sha256
 from kgraft.pipeline.keras_settings import usual_keras_settings
 from kgraft.pipeline.stopwatch import Stopwatch, tell
+from kgraft.pipeline.teacher import load_told
 from kgraft.pipeline.transfer import transfer_sha256, without_pixels
 from kgraft.pipeline.workdir import check_workdir, start_workdir, tell_of_nothing_to_resume
 from kgraft.students import check_recipes
-from kgraft.zoo import load_teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Bench:
         self._pixels: dict[tuple[int, int], str] = {}
         if model is None:
             with self.strategy.scope():
-                loaded = load_teacher(self._teacher.source, preprocess=self._teacher.preprocess)
+                loaded = load_told(self._teacher)
             self._model = loaded.model
             self._teacher = dataclasses.replace(self._teacher, preprocess=loaded.preprocess)
         self.first = self.open(config.shots_list[0], 0)

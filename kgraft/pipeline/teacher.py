@@ -23,7 +23,7 @@ from kgraft.graph import (
 )
 from kgraft.pipeline.stopwatch import tell
 from kgraft.students import parse_recipe
-from kgraft.zoo import check_model, load_teacher
+from kgraft.zoo import Teacher, check_model, load_teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +61,7 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
             that are not finite, or cannot be cut as asked.
     """
     if model is None:
-        loaded = load_teacher(config.source, preprocess=config.preprocess)
-        if config.preprocess == "auto" and config.source.endswith((".keras", ".h5")):
-            tell(
-                "feeding the teacher pixels 0..255 as they are; one that was trained on another "
-                "range needs --preprocess=unit, tf, torch or caffe"
-            )
+        loaded = load_told(config)
         model, preprocess = loaded.model, loaded.preprocess
     else:
         model = check_model(model, "the loaded teacher")
@@ -80,6 +75,27 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
             "class; of a binary one make two, 0 and the logit"
         )
     return OpenedTeacher(split_chain(graph, resolve_cuts(graph, config.cuts)), preprocess, note)
+
+
+def load_told(config: TeacherConfig) -> Teacher:
+    """Loads the teacher, and tells what is taken for granted of its pixels.
+
+    Args:
+        config: where it is.
+
+    Returns:
+        The model, and what turns pixels into its input.
+
+    Raises:
+        KgraftError: it cannot be loaded.
+    """
+    loaded = load_teacher(config.source, preprocess=config.preprocess)
+    if config.preprocess == "auto" and config.source.endswith((".keras", ".h5")):
+        tell(
+            "feeding the teacher pixels 0..255 as they are; one that was trained on another range "
+            "needs --preprocess=unit, tf, torch or caffe"
+        )
+    return loaded
 
 
 def _check_weights(graph: Graph) -> None:

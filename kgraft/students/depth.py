@@ -45,8 +45,8 @@ def without_units(graph: Graph, groups: Sequence[Run]) -> Graph:
         The shorter block; it shares the layers.
     """
     for group in groups:
-        first, last = (_after_norm(graph, unit.end) for unit in (group[0], group[-1]))
-        names = {last: first}
+        names = unit_ends(graph, [group])
+        ((_, first),) = names.items()
         made = next(index for index, call in enumerate(graph.calls) if first in call.outputs)
         calls = (
             *graph.calls[: made + 1],
@@ -55,6 +55,19 @@ def without_units(graph: Graph, groups: Sequence[Run]) -> Graph:
         output = names.get(graph.output, graph.output)
         graph = prune(dataclasses.replace(graph, calls=calls, output=output))
     return graph
+
+
+def unit_ends(graph: Graph, groups: Sequence[Run]) -> dict[str, str]:
+    """Names what takes the place of the ends of units that are left out.
+
+    Args:
+        graph: as `without_units` takes it.
+        groups: groups of neighbouring units.
+
+    Returns:
+        By the value that a group's last unit ends in, the one that its first ends in.
+    """
+    return {_after_norm(graph, group[-1].end): _after_norm(graph, group[0].end) for group in groups}
 
 
 def _after_norm(graph: Graph, value: str) -> str:

@@ -31,6 +31,17 @@ def test_labels_go_to_the_logits_of_their_names(named):
     np.testing.assert_array_equal(labels, 4 - plain)
 
 
+def test_names_of_other_classes_than_the_logits(named):
+    graph = named.chain.graph
+    wider = dataclasses.replace(graph, shapes=graph.shapes | {graph.output: (None, 7)})
+    chain = dataclasses.replace(named.chain, graph=wider)
+    teacher = dataclasses.replace(named.job.teacher, chain=chain)
+    job = dataclasses.replace(named.job, names=None, teacher=teacher)
+    message = "names 5 classes and the teacher has 7 logits, .*: name the logits with --labels"
+    with pytest.raises(KgraftError, match=message):
+        transfer_labels(dataclasses.replace(named, job=job))
+
+
 def test_a_class_without_a_logit_of_its_name(named):
     other = dataclasses.replace(named.job, names=("a", "b", "c", "d", "x"))
     with pytest.raises(KgraftError, match="class 'e' is not among the labels of the teacher"):

@@ -69,6 +69,40 @@ def test_kept_last_block_keeps_the_teachers_features(world, pixels):
     assert np.isfinite(made.student.graph(pixels)).all()
 
 
+def linear_units():
+    """A teacher whose last feature maps are a sum, which leaving out a unit renames."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input(SHAPE)
+    x = conv(image, 6, name="stem", activation="relu")
+    for number in range(2):
+        inner = conv(x, 6, name=f"unit{number}_a", activation="relu")
+        x = kl.Add(name=f"unit{number}_out")([x, conv(inner, 6, name=f"unit{number}_b")])
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    return trained(keras.Model(image, kl.Dense(CLASSES, name="logits")(x)))
+
+
+def test_features_whose_unit_was_left_out(world_of, pixels):
+    world = world_of(linear_units())
+    setting = world.setting(teacher_cuts=("stem",), graft="1", student="depth:1")
+    made = mir(dataclasses.replace(setting, updates=0))
+    assert made.settings["features"] == "unit1_out"
+    pruned = fuse(as_whole(pruned_student(setting.chain, setting.job.recipes).blocks))
+    assert_close(made.student.graph(pixels), np.asarray(pruned.graph(pixels)), 1e-4)
+
+
+def test_nothing_that_learns_in_front_of_the_features():
+    image = keras.Input(SHAPE)
+    x = conv(conv(image, 6, name="a", activation="relu"), 6, name="b")
+    x = kl.GlobalAveragePooling2D(name="pool")(kl.ReLU(name="b_relu")(x))
+    x = kl.Dense(CLASSES, name="logits")(kl.Dense(8, activation="relu", name="hidden")(x))
+    chain = split_chain(trace_model(trained(keras.Model(image, x))), ("b",))
+    assert feature_value(chain.graph) == "b_relu"
+    check_features(chain, (0, 1))
+    message = "b_relu, which block 1 makes, and --graft replaces nothing that learns .*, only 1"
+    with pytest.raises(KgraftError, match=message):
+        check_features(chain, (1,))
+
+
 def test_training_brings_the_features_closer(setting):
     views = np.asarray(setting.bank.views / 255.0, "float32")
     wanted = np.asarray(setting.chain.graph(views))

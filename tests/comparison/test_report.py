@@ -1,0 +1,53 @@
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+
+from kgraft.comparison.cells import CellRecord, CellStore
+from kgraft.comparison.report import write_comparison
+
+SETTINGS = {
+    "student": {"source": "width:0.5", "graft": "1"},
+    "data": {"views": 4, "mixed_views": 0, "dataset": "folder:images"},
+    "teacher": {"source": "a.keras"},
+    "budget": {"updates": 10, "batch": 8},
+}
+
+
+def written(folder: pathlib.Path, hashes: list[str]) -> str:
+    """The report of one method at one number of shots, a draw for each hash of a sample."""
+    store = CellStore(folder)
+    store.start(SETTINGS)
+    record = CellRecord(
+        "kd",
+        3,
+        0,
+        0,
+        accuracy=0.5,
+        agreement=0.6,
+        parameters=9,
+        macs=9,
+        seconds=1.0,
+        updates=10,
+        selection="the last",
+    )
+    for draw, sample in enumerate(hashes):
+        store.save(dataclasses.replace(record, draw=draw, seed=draw, sample_sha256=sample))
+    write_comparison(folder, store, SETTINGS)
+    return (folder / "compare.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("hashes", "told"), [(["x", "x"], True), (["x", "y"], False), (["x"], False), (["", ""], False)]
+)
+def test_draws_that_are_all_the_images_there_are(tmp_path, hashes, told):
+    text = written(tmp_path, hashes)
+    line = "All draws of 3-shot are of the same images, which are all there are: its ± is over"
+    assert (line in text) is told
+
+
+def test_mean_and_spread_are_in_percent(tmp_path):
+    text = written(tmp_path, ["x", "y"])
+    deviation = np.std([50.0, 50.0], ddof=1)
+    assert f"| kd | 50.00 ± {deviation:.2f} |" in text
