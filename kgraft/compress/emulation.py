@@ -1,5 +1,6 @@
 """How int8 is emulated in a Keras 2 model: what is rounded where, as LiteRT's kernels do it."""
 
+import functools
 from typing import Any
 
 from kgraft.compress.affine import scale_and_offset
@@ -121,7 +122,7 @@ class _Scheme:
     """What tensorflow-model-optimization asks how to round, less its rewriting of ReLUs."""
 
     def __init__(self, done: tuple[str, ...]) -> None:
-        self._base = _internal()["scheme"](done)
+        self._registry = _Registry(done)
 
     def get_layout_transformer(self) -> Any:
         """Returns what marks the layers to round."""
@@ -129,7 +130,7 @@ class _Scheme:
 
     def get_quantize_registry(self) -> Any:
         """Returns what each kind of layer is rounded by."""
-        return self._base.get_quantize_registry()
+        return self._registry
 
 
 class _Layout:
@@ -140,6 +141,25 @@ class _Layout:
         made = _internal()
         changes = [change() for change in made["changes"]]
         return made["transformer"](model, changes, set(layers), layers).transform()
+
+
+class _Registry:
+    """Rounds each layer by quantisers of its own.
+
+    tensorflow-model-optimization's registry has one for all convolutions, which forgets about zeros
+    at the first kernel that has none.
+    """
+
+    def __init__(self, done: tuple[str, ...]) -> None:
+        self._fresh = functools.partial(_base_registry, done)
+
+    def supports(self, layer: Any) -> bool:
+        """Whether it is known how a layer is rounded."""
+        return self._fresh().supports(layer)
+
+    def get_quantize_config(self, layer: Any) -> Any:
+        """Returns how a layer is rounded."""
+        return self._fresh().get_quantize_config(layer)
 
 
 def _internal() -> dict[str, Any]:
@@ -163,7 +183,6 @@ def _internal() -> dict[str, Any]:
         "no_activation": quantize_aware_activation.NoOpActivation,
         "nothing": configs.NoOpQuantizeConfig,
         "output": configs.Default8BitOutputQuantizeConfig,
-        "scheme": _base_scheme,
         "transformer": model_transformer.ModelTransformer,
         "changes": (
             transforms.InputLayerQuantize,
@@ -176,19 +195,19 @@ def _internal() -> dict[str, Any]:
     }
 
 
-def _base_scheme(done: tuple[str, ...]) -> Any:
+def _base_registry(done: tuple[str, ...]) -> Any:
     from tensorflow_model_optimization.python.core.quantization.keras.collab_opts import (
         cluster_preserve,
         prune_preserve,
     )
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantize_scheme,
+        default_8bit_quantize_registry as registry,
     )
 
     if "cluster" in done:
-        clusters = cluster_preserve.default_8bit_cluster_preserve_quantize_scheme
-        return clusters.Default8BitClusterPreserveQuantizeScheme("prune" in done)
+        clusters = cluster_preserve.cluster_preserve_quantize_registry
+        return clusters.Default8bitClusterPreserveQuantizeRegistry("prune" in done)
     if "prune" in done:
-        zeros = prune_preserve.default_8bit_prune_preserve_quantize_scheme
-        return zeros.Default8BitPrunePreserveQuantizeScheme()
-    return default_8bit_quantize_scheme.Default8BitQuantizeScheme()
+        zeros = prune_preserve.prune_preserve_quantize_registry
+        return zeros.Default8bitPrunePreserveQuantizeRegistry()
+    return registry.Default8BitQuantizeRegistry()
