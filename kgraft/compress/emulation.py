@@ -1,6 +1,7 @@
 """How int8 is emulated in a Keras 2 model: what is rounded where, as LiteRT's kernels do it."""
 
 import functools
+from collections.abc import Set
 from typing import Any
 
 from kgraft.compress.affine import scale_and_offset
@@ -126,7 +127,7 @@ class _Scheme:
 
     def get_layout_transformer(self) -> Any:
         """Returns what marks the layers to round."""
-        return _Layout()
+        return _Layout(self._registry)
 
     def get_quantize_registry(self) -> Any:
         """Returns what each kind of layer is rounded by."""
@@ -134,13 +135,40 @@ class _Scheme:
 
 
 class _Layout:
-    """Rounds the input, and what goes into a concatenation in one range."""
+    """Rounds the input, and what goes into a concatenation in one range.
+
+    tensorflow-model-optimization's own way with a concatenation may change the order of what goes
+    in, and asks nobody what must stay of the kernels before it.
+    """
+
+    def __init__(self, registry: "_Registry") -> None:
+        self._registry = registry
 
     def apply(self, model: Any, layers: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Returns the model with its layers marked, and what is known of each."""
         made = _internal()
-        changes = [change() for change in made["changes"]]
-        return made["transformer"](model, changes, set(layers), layers).transform()
+        known = set(layers)
+        transformer = made["transformer"](model, [made["input"]()], set(layers), layers)
+        model, found = transformer.transform()
+        for layer in model.layers:
+            for source in _joined(layer, known):
+                config = found[source.name].get("quantize_config")
+                config = config or self._registry.get_quantize_config(source)
+                config.get_output_quantizers = lambda layer: []
+                found[source.name]["quantize_config"] = config
+        return model, found
+
+
+def _joined(layer: Any, known: Set[str]) -> list[Any]:
+    """The layers that a concatenation joins, where nothing else reads any of them."""
+    if type(layer).__name__ != "Concatenate" or len(layer._inbound_nodes) != 1:
+        return []
+    sources = [node.layer for node in layer._inbound_nodes[0].parent_nodes]
+    alone = all(
+        source.name in known and len(source._inbound_nodes) == len(source._outbound_nodes) == 1
+        for source in sources
+    )
+    return sources if alone else []
 
 
 class _Registry:
@@ -180,18 +208,11 @@ def _internal() -> dict[str, Any]:
 
     return {
         "depthwise": depthwise_classes()["config"],
+        "input": transforms.InputLayerQuantize,
         "no_activation": quantize_aware_activation.NoOpActivation,
         "nothing": configs.NoOpQuantizeConfig,
         "output": configs.Default8BitOutputQuantizeConfig,
         "transformer": model_transformer.ModelTransformer,
-        "changes": (
-            transforms.InputLayerQuantize,
-            transforms.ConcatTransform6Inputs,
-            transforms.ConcatTransform5Inputs,
-            transforms.ConcatTransform4Inputs,
-            transforms.ConcatTransform3Inputs,
-            transforms.ConcatTransform,
-        ),
     }
 
 

@@ -76,6 +76,53 @@ def test_depthwise_kernels_have_a_range_for_each_channel():
     assert (np.abs(found).max(axis=(0, 1)) > 0).all()
 
 
+def joined():
+    """A chain of layers: two convolutions with nothing behind them, then joined."""
+    return lambda x: kl.Concatenate(name="join")([kl.Conv2D(8, 3, name=n)(x) for n in "ab"])
+
+
+@pytest.mark.parametrize("done", [("prune",), ("prune", "cluster")])
+def test_zeros_stay_where_a_convolution_is_joined_to_another(done):
+    plain = to_tf_keras(model(joined()))
+    for name in "ab":
+        kernel, bias = plain.get_layer(name).get_weights()
+        kernel = np.sign(kernel) * (np.abs(kernel) > np.median(np.abs(kernel)))
+        plain.get_layer(name).set_weights([kernel, bias])
+    wrappers = [w for w in emulate_int8(plain, done).layers if getattr(w, "_weight_vars", None)]
+    assert [w.layer.name for w in wrappers] == ["a", "b", "logits"]
+    for wrapper in wrappers[:2]:
+        ((weight, quantizer, ranges),) = wrapper._weight_vars
+        zeros = np.asarray(weight) == 0
+        weight.assign_add(tf.fill(weight.shape, 0.1))
+        found = np.asarray(quantizer(weight, True, weights=ranges))
+        assert (found[zeros] == 0).all() and found[~zeros].all()
+
+
+def nested(x):
+    """Three branches, joined in two steps."""
+    a, b, c = (kl.ReLU()(kl.Conv2D(n, 3, name=f"conv{n}")(x)) for n in (2, 4, 8))
+    x = kl.Concatenate(name="outer")([kl.Concatenate(name="inner")([b, a]), c])
+    return kl.Conv2D(8, 1, name="last")(x)
+
+
+def many(x):
+    """More branches than tensorflow-model-optimization would round in one range."""
+    branches = [kl.ReLU(name=f"relu{n}")(kl.Conv2D(n, 3)(x)) for n in range(1, 8)]
+    return kl.Conv2D(8, 1, name="last")(kl.Concatenate(name="outer")(branches))
+
+
+@pytest.mark.parametrize("make", [nested, many])
+def test_what_is_joined_keeps_its_order_and_is_rounded_once(make):
+    given, x = model(make), images(shape=SHAPE)
+    emulated = emulate_int8(to_tf_keras(given), ())
+    emulated(x, training=True)
+    wanted = np.asarray(given(x))
+    # The ranges of activations are still those they begin with, -6 to 6.
+    assert np.abs(np.asarray(emulated(x)) - wanted).max() < 0.2 * np.abs(wanted).max()
+    rounded = [w.layer.name for w in emulated.layers if getattr(w, "_output_quantizers", None)]
+    assert rounded == ["outer", "pool"]
+
+
 @pytest.mark.parametrize(
     ("layer", "what"),
     [
