@@ -35,6 +35,8 @@ _KNOWN = (
     "UpSampling2D",
     "ZeroPadding2D",
 )
+# It can round these, but not with zeros or clusters kept.
+_NOTHING_KEPT = ("Conv2DTranspose",)
 # Without weights: it is enough to emulate what they put out.
 _OUTPUT_ONLY = ("Average", "Maximum", "Minimum", "Multiply", "Subtract")
 _AFFINE = ("BatchNormalization", "Normalization", "Rescaling")
@@ -43,14 +45,15 @@ _ACTIVATIONS = ("linear", "relu", "silu", "swish", "gelu", "softmax", "sigmoid",
 _FUSING = ("Add", "Conv2D", "Dense", "DepthwiseConv2D")
 
 
-def check_quantizable(plain: Any) -> None:
+def check_quantizable(plain: Any, done: tuple[str, ...] = ()) -> None:
     """Checks that int8 can be emulated in every layer.
 
     Args:
         plain: a Keras 2 model.
+        done: techniques that go before.
 
     Raises:
-        KgraftError: in one it cannot; the message names it.
+        KgraftError: in one it cannot, or not with what went before kept; the message names it.
     """
     for layer in plain.layers:
         kind = type(layer).__name__
@@ -61,6 +64,13 @@ def check_quantizable(plain: Any) -> None:
         name = getattr(function, "__name__", "linear")
         if function is not None and name not in _ACTIVATIONS:
             raise _refused(layer.name, f"a {kind} with the activation {name}")
+        if done and kind in _NOTHING_KEPT:
+            raise KgraftError(
+                f"--compress={'+'.join((*done, 'quantize'))} cannot keep what {' and '.join(done)} "
+                f"made of kernels in layer {layer.name!r}, a {kind}: take --compress=quantize "
+                "alone, or leave quantize out and take --formats=int8, which is quantised after "
+                "training"
+            )
 
 
 def _refused(name: str, what: str) -> KgraftError:

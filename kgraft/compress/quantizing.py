@@ -46,9 +46,10 @@ def wrap_quantizing(plain: Any, config: CompressConfig, done: tuple[str, ...]) -
         The wrapped model; `strip` returns the plain model with its weights.
 
     Raises:
-        KgraftError: a layer cannot be emulated; the message names it.
+        KgraftError: a layer cannot be emulated, or not with what went before kept; the message
+            names it.
     """
-    check_quantizable(plain)
+    check_quantizable(plain, done)
     body, affine = with_convolutions(plain)
     floats, _ = with_convolutions(plain)
     model = emulate_int8(body, done)

@@ -121,8 +121,8 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
         config: the techniques.
 
     Raises:
-        KgraftError: a layer cannot cross to Keras 2, or int8 cannot be emulated in it; the message
-            names it.
+        KgraftError: a layer cannot cross to Keras 2, or int8 cannot be emulated in it, or not with
+            what an earlier technique makes of kernels kept; the message names it.
         KgraftError: a technique would leave every kernel as it is.
     """
     if not config.techniques:
@@ -143,7 +143,7 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
         _check_some(clustered, left, f"--compress=cluster, --clusters={config.clusters}")
     if "quantize" in config.techniques:
         _check_some(set(kernels), (), "--compress=quantize")
-        check_quantizable(plain)
+        check_quantizable(plain, config.techniques[:-1])
 
 
 def _check_some(changed: Set[str], left: tuple[Remaining, ...], flags: str) -> None:

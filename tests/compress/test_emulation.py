@@ -1,5 +1,7 @@
 """What int8 can be emulated in, and layers that scale channels as convolutions."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -149,3 +151,17 @@ def test_what_int8_cannot_be_emulated_in_is_named(layer, what):
         check_quantizable(to_tf_keras(given))
     # Pruning takes them.
     check_compressible(given, CompressConfig("prune"))
+
+
+@pytest.mark.parametrize("first", ["prune", "cluster", "prune+cluster"])
+def test_what_cannot_be_kept_where_int8_is_emulated_is_named(first):
+    given = model(kl.Conv2D(4, 3, name="conv"), kl.Conv2DTranspose(4, 3, name="up"))
+    message = (
+        rf"^--compress={re.escape(first)}\+quantize cannot keep what {first.replace('+', ' and ')} "
+        "made of kernels in layer 'up', a Conv2DTranspose: take --compress=quantize alone, or "
+        "leave quantize out and take --formats=int8, which is quantised after training$"
+    )
+    with pytest.raises(KgraftError, match=message):
+        check_compressible(given, CompressConfig(f"{first}+quantize"))
+    check_compressible(given, CompressConfig(first))
+    check_compressible(given, CompressConfig("quantize"))
