@@ -54,12 +54,18 @@ def wrap_quantizing(plain: Any, config: CompressConfig, done: tuple[str, ...]) -
     floats, _ = with_convolutions(plain)
     model = emulate_int8(body, done)
     emulated = [layer for layer in model.layers if getattr(layer, "_weight_vars", None)]
+
+    def begin(bank: ViewBank, _: int) -> None:
+        begin_ranges(model, bank)
+        # The weights that training begins with may be those that are kept.
+        _follow(emulated)
+
     return Wrapped(
         model,
         layers=tuple(layer.layer.name for layer in emulated if layer.layer.name not in affine),
         left=(),
         strip=lambda: _with_weights_of(model, floats),
-        begin=lambda bank, _: begin_ranges(model, bank),
+        begin=begin,
         after_update=lambda: _follow(emulated),
         frozen=affine,
     )

@@ -6,6 +6,10 @@ import keras
 import numpy as np
 from keras import layers as kl
 
+from kgraft.compress import to_tf_keras
+from kgraft.compress.quantizing import wrap_quantizing
+from kgraft.compress_config import CompressConfig
+
 from .conftest import SHAPE
 
 
@@ -31,3 +35,20 @@ def test_a_kernel_that_is_not_pruned_does_not_cost_others_their_zeros(stage):
         )
         assert not np.array_equal(before, after) and np.sum(before == 0) > before.size // 5
         assert (after[before == 0] == 0).all()
+
+
+def test_channels_without_weights_have_a_range_before_the_first_update(stage):
+    plain = to_tf_keras(stage.student)
+    kernel, bias = plain.get_layer("conv3").get_weights()
+    kernel[..., 3] = 0.0
+    plain.get_layer("conv3").set_weights([kernel, bias])
+    wrapped = wrap_quantizing(plain, CompressConfig("prune+quantize"), ("prune",))
+    wrapped.begin(stage.bank, 0)
+    wrappers = {
+        layer.layer.name: layer for layer in wrapped.model.layers if hasattr(layer, "layer")
+    }
+    ((weight, _, ranges),) = wrappers["conv3"]._weight_vars
+    low, high = np.asarray(ranges["min_var"]), np.asarray(ranges["max_var"])
+    largest = np.abs(np.asarray(weight)).max(axis=(0, 1, 2))
+    assert largest[3] == 0 and high[3] == -low[3] == np.float32(1e-3) * largest.max()
+    np.testing.assert_allclose(np.delete(high, 3), np.delete(largest, 3), rtol=1e-6)
