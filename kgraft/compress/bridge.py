@@ -1,5 +1,6 @@
 """Models carried from Keras 3 to Keras 2, which tensorflow-model-optimization needs, and back."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,8 @@ def to_tf_keras(model: keras.Model) -> Any:
     """Builds the Keras 2 model that computes what a Keras 3 model does.
 
     Nested models become flat; operators, and activations that Keras 2 does not have, become layers.
-    Shared layers stay shared, and what is not trainable stays so.
+    Layers that share weights stay shared, one without weights becomes one for each use, and what is
+    not trainable stays so.
 
     Args:
         model: a float32 functional model of one input and one output; it does not change.
@@ -46,7 +48,7 @@ def layer_names(graph: Graph) -> dict[str, str]:
         graph: the traced model.
 
     Returns:
-        Layer by value; what a further use of a shared layer makes has the name of no layer.
+        Layer by value; what a further use of a layer with weights makes has the name of no layer.
 
     Raises:
         KgraftError: a layer has no twin in Keras 2; the message names it.
@@ -111,7 +113,12 @@ def _read_legacy(model: Any) -> Wiring:
 
 
 class _Once:
-    """Reads every layer once, so that a shared layer has one description."""
+    """Reads every layer once, so that a layer that shares its weights has one description.
+
+    One without weights has a description for each use. It computes the same, and as one layer, such
+    as a ReLU behind every convolution, it would have one int8 range for all places, and be none
+    that a feature is known by.
+    """
 
     def __init__(self, library: Any) -> None:
         self._library = library
@@ -120,7 +127,8 @@ class _Once:
     def __call__(self, layer: Any) -> Spec:
         if id(layer) not in self._read:
             self._read[id(layer)] = read_layer(layer, self._library)
-        return self._read[id(layer)]
+        spec = self._read[id(layer)]
+        return spec if spec.weights else dataclasses.replace(spec)
 
 
 def _training(name: str, args: tuple[Any, ...], kwargs: Any) -> bool | None:

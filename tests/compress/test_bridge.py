@@ -218,6 +218,14 @@ def test_shared_layers_stay_shared():
         assert not any(layer.name == "twice_2" for layer in twin.layers)
 
 
+def test_layers_without_weights_are_one_for_each_use():
+    relu = kl.ReLU(name="relu")
+    there, back = assert_crosses(ends(lambda x: relu(conv(relu(x), 6, name="again"))))
+    for twin in (there, back):
+        names = [layer.name for layer in twin.layers if type(layer).__name__ == "ReLU"]
+        assert names == ["relu", "relu_2"]
+
+
 def test_open_sizes_stay_open():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, residual(image))

@@ -79,6 +79,17 @@ def test_layers_used_twice_are_left_out():
     assert Features.of(model, to_tf_keras(model), 1.0).names == ("relu",)
 
 
+def test_each_use_of_an_activation_is_compared():
+    image, relu = keras.Input((8, 8, 3)), kl.ReLU(name="relu")
+    x = relu(kl.Conv2D(4, 3, name="conv2")(relu(kl.Conv2D(4, 3, name="conv1")(image))))
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(image, kl.Dense(3, name="logits")(x))
+    names = ("relu", "relu_2", "pool")
+    assert Features.of(model, to_tf_keras(model), 1.0).names == names
+    wrapped = wrap_quantizing(to_tf_keras(model), CONFIG, ()).model
+    assert Features.of(model, wrapped, 1.0).names == names
+
+
 def test_wrapped_layers_say_at_first_what_the_student_says(stage):
     images = stage.heldout.views.astype("float32")
     pruned = wrap_pruning(to_tf_keras(stage.student), CONFIG, ()).model
