@@ -37,7 +37,8 @@ class CompressConfig:
             the steps) or `constant` (by magnitude, all at once).
         sparsity_pattern: which weights: `unstructured`, `2:4` (two of four neighbours along the
             input channels) or `block` (four inputs of a dense layer at once).
-        clusters: how many values a kernel may have.
+        clusters: how many values a kernel may have; quantising gives each output channel of a
+            convolution as many of its own.
         compress_steps: updates of each technique.
         compress_rate: learning rate.
         compress_views: further views of each transfer image to learn from in place of those of the

@@ -1,7 +1,7 @@
 """The third grafting stage: the fused student compressed, one technique after another."""
 
 import dataclasses
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import keras
@@ -51,8 +51,10 @@ class TechniqueOutcome:
     Attributes:
         technique: `prune`, `cluster` or `quantize`.
         layers: how many layers' kernels it changed.
-        sparsity: share of zeros in them afterwards, 0..1.
-        distinct: the most different values that one of them has, where they are clustered.
+        sparsity: share of zeros in them afterwards, 0..1; behind `prune`, quantising tells it of
+            those that were pruned.
+        distinct: the most different values that one of those that were clustered has; None where
+            none was.
         left: layers with kernels that it left alone.
     """
 
@@ -193,6 +195,7 @@ def compress(
     norms = _hold_norms(plain) if plain is not None else ()
     quantized, results, outcomes = None, [], []
     names = checkpoint_names(config)
+    changed: dict[str, tuple[str, ...]] = {}
     for number, phase in enumerate(compress_phases(config, train, blocks)):
         technique, done = config.techniques[number], config.techniques[:number]
         wrapped = _WRAPS[technique](plain, config, done)
@@ -214,8 +217,8 @@ def compress(
             )
         )
         plain = wrapped.strip()
-        clustered = "cluster" in (*done, technique)
-        outcomes.append(_outcome(technique, wrapped, plain, clustered=clustered))
+        changed[technique] = wrapped.layers
+        outcomes.append(_outcome(technique, wrapped, plain, changed))
         if technique == "quantize":
             quantized = QuantizedStudent(wrapped.model, to_keras(plain))
         else:
@@ -282,14 +285,20 @@ def _trained(
     return result
 
 
-def _outcome(technique: str, wrapped: Wrapped, plain: Any, *, clustered: bool) -> TechniqueOutcome:
-    kernels = [_kernel(plain.get_layer(name)) for name in wrapped.layers]
+def _outcome(
+    technique: str, wrapped: Wrapped, plain: Any, changed: Mapping[str, tuple[str, ...]]
+) -> TechniqueOutcome:
+    """What a technique made, from the layers that it and those before it changed."""
+    # Quantising changes kernels too that neither zeros nor values were asked of.
+    pruned = changed.get("prune", wrapped.layers) if technique == "quantize" else wrapped.layers
+    kernels = [_kernel(plain.get_layer(name)) for name in pruned]
+    values = [len(np.unique(_kernel(plain.get_layer(n)))) for n in changed.get("cluster", ())]
     zeros = sum(int(np.sum(kernel == 0)) for kernel in kernels)
     return TechniqueOutcome(
         technique=technique,
-        layers=len(kernels),
+        layers=len(wrapped.layers),
         sparsity=zeros / max(1, sum(kernel.size for kernel in kernels)),
-        distinct=max((len(np.unique(k)) for k in kernels), default=0) if clustered else None,
+        distinct=max(values, default=None),
         left=wrapped.left,
     )
 

@@ -14,12 +14,14 @@ from .conftest import SHAPE
 
 
 def thin_start():
-    """A student whose first kernel is so small that pruning leaves it alone."""
+    """A student whose first kernel pruning leaves alone, being so small, and a depthwise one."""
     keras.utils.set_random_seed(6)
     image = keras.Input(SHAPE)
     x = kl.Rescaling(1 / 127.5, -1, name="pixels")(image)
-    for name, width, size in (("first", 2, 1), ("second", 16, 3), ("third", 16, 3)):
-        x = kl.ReLU(name=f"{name}_relu")(kl.Conv2D(width, size, name=name)(x))
+    x = kl.ReLU(name="relu1")(kl.Conv2D(2, 1, name="first")(x))
+    x = kl.DepthwiseConv2D(5, padding="same", depth_multiplier=8, name="depthwise")(x)
+    for name in ("second", "third"):
+        x = kl.ReLU(name=f"{name}_relu")(kl.Conv2D(16, 3, name=name)(x))
     x = kl.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(image, kl.Dense(5, name="logits")(x), name="student")
 
@@ -35,6 +37,14 @@ def test_a_kernel_that_is_not_pruned_does_not_cost_others_their_zeros(stage):
         )
         assert not np.array_equal(before, after) and np.sum(before == 0) > before.size // 5
         assert (after[before == 0] == 0).all()
+    # Zeros and values are told of the kernels that were pruned and clustered, not of all.
+    floats, outcome = made.quantized.floats, made.outcomes[2]
+    kernels = [np.asarray(floats.get_layer(name).kernel) for name in ("second", "third", "logits")]
+    values = [len(np.unique(kernel)) for kernel in kernels]
+    assert outcome.layers == 5 and outcome.distinct == max(values)
+    assert len(np.unique(floats.get_layer("depthwise").kernel)) > max(values)
+    zeros = sum(int(np.sum(kernel == 0)) for kernel in kernels)
+    assert outcome.sparsity == zeros / sum(kernel.size for kernel in kernels)
 
 
 def test_channels_without_weights_have_a_range_before_the_first_update(stage):
