@@ -125,7 +125,7 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
     Raises:
         KgraftError: a layer cannot cross to Keras 2, or int8 cannot be emulated in it, or not with
             what an earlier technique makes of kernels kept; the message names it.
-        KgraftError: a technique would leave every kernel as it is.
+        KgraftError: a technique would leave every kernel as it is, whatever the weights.
     """
     if not config.techniques:
         return
@@ -135,9 +135,7 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
     if "prune" in config.techniques:
         left = pruning_left(plain, config)
         pruned = kernels.keys() - {layer.name for layer in left}
-        # What will be zero when clustering comes; otherwise allocated, it depends on the weights.
-        if uniform_shares(config):
-            zeros = {name: round(config.sparsity * kernels[name]) for name in pruned}
+        zeros = _least_zeros({name: kernels[name] for name in pruned}, config)
         _check_some(pruned, left, f"--compress=prune, --sparsity_pattern={config.sparsity_pattern}")
     if "cluster" in config.techniques:
         left = clustering_left(plain, config, zeros)
@@ -146,6 +144,16 @@ def check_compressible(model: keras.Model, config: CompressConfig) -> None:
     if "quantize" in config.techniques:
         _check_some(set(kernels), (), "--compress=quantize")
         check_quantizable(plain, config.techniques[:-1])
+
+
+def _least_zeros(sizes: Mapping[str, int], config: CompressConfig) -> dict[str, int]:
+    """How many weights of each kernel are zero at least when clustering comes, of any weights."""
+    if uniform_shares(config):
+        return {name: round(config.sparsity * size) for name, size in sizes.items()}
+    # Which ones go depends on the weights; none keeps more than all keep together, nor less than 1.
+    total = sum(sizes.values())
+    kept = max(1, total - round(config.sparsity * total))
+    return {name: max(0, size - kept) for name, size in sizes.items()}
 
 
 def _check_some(changed: Set[str], left: tuple[Remaining, ...], flags: str) -> None:

@@ -78,6 +78,10 @@ def convolutions(filters):
             {"compress": "prune+cluster", "sparsity_pattern": "2:4", "clusters": 10},
             "--clusters=10 would leave every kernel .*: .*; pruning leaves its kernel fewer than",
         ),
+        (
+            {"compress": "prune+cluster", "clusters": 10},
+            "--clusters=10 would leave every kernel .*: .*; pruning leaves its kernel fewer than",
+        ),
     ],
 )
 def test_what_would_change_nothing_is_refused(settings, message):
