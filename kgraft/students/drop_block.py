@@ -10,7 +10,7 @@ from kgraft.graph import Block, Call, Graph, Ref, clone_op, rebuild
 from kgraft.graph.ir import Shape
 from kgraft.students.block import StudentBlock
 from kgraft.students.blueprint import Blueprint, fits_of, split_activations, whole
-from kgraft.students.solve import solve_body
+from kgraft.students.solve import rectifier_bounds, solve_body
 from kgraft.students.solved_body import solved_pattern
 from kgraft.students.thin_block import Activations, affordable_views
 
@@ -42,12 +42,15 @@ def drop_block(block: Block, *, activations: Activations | None, seed: int) -> S
         body = Graph("x", "x", (), {"x": shapes[0]})
         return StudentBlock(block.index, body, notes=("dropped",))
     last = _last_activation(pattern)
+    ends_in_it = last is not None and last.output == pattern.output
+    # Behind pools the layer makes values that have been through it: only a ReLU leaves them alone.
+    if last is not None and not (ends_in_it or rectifier_bounds(last.op)):
+        last = None
     ops = [*_pooling(block, *shapes), _mixing(shapes[1]), *([clone_op(last.op)] if last else [])]
     body = _in_a_row(block, ops, shapes[0])
     if activations is None:
         return StudentBlock(block.index, body, train_statistics=True, notes=("dropped",))
     # In front of the activation where nothing comes behind it that changes shapes.
-    ends_in_it = last is not None and last.output == pattern.output
     target = last.input if last is not None and ends_in_it else pattern.output
     fits = fits_of(body, lambda _: whole(pattern, target))
     blueprint = Blueprint(pattern, fits, np.arange(shapes[0][-1] or 1))

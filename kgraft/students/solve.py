@@ -124,7 +124,18 @@ def _bounds(body: Graph, call: Call, fit: Fit) -> tuple[float, float] | None:
     readers = body.consumers(fit.value)
     if len(readers) != 1 or fit.value == body.output:
         return None
-    op = readers[0].op
+    return rectifier_bounds(readers[0].op)
+
+
+def rectifier_bounds(op: Any) -> tuple[float, float] | None:
+    """Finds between which values an activation leaves alone what it is given, and cuts it off else.
+
+    Args:
+        op: a layer or an operation.
+
+    Returns:
+        The bounds; None where it is no ReLU or ReLU6.
+    """
     if isinstance(op, kl.Activation):
         return _activation_bounds(op.activation)
     return None if isinstance(op, kl.Layer) and not isinstance(op, kl.ReLU) else _relu_bounds(op)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 from kgraft.errors import KgraftError
 from kgraft.graph import Block, Call, Graph, find_cuts
@@ -96,11 +97,19 @@ def _follows(graph: Graph, before: Unit, unit: Unit) -> bool:
     )
 
 
-def _kinds(graph: Graph, unit: Unit) -> list[tuple[type, tuple[int, ...], int]]:
-    """Kinds, kernel sizes and widths of a unit's layers."""
-    ops = [graph.call(name).op for name in unit.layers]
-    widths = [op.kernel.shape[-2 if is_depthwise(op) else -1] for op in ops]
-    return [(type(op), op.kernel.shape[:-2], width) for op, width in zip(ops, widths, strict=True)]
+def _kinds(graph: Graph, unit: Unit) -> list[tuple[Any, ...]]:
+    """What units must have in common to be one: of each layer the kind, kernel and output."""
+    calls = [graph.call(name) for name in unit.layers]
+    return [
+        (
+            type(call.op),
+            call.op.kernel.shape[:-2],
+            call.op.kernel.shape[-2 if is_depthwise(call.op) else -1],
+            getattr(call.op, "dilation_rate", None),
+            graph.shapes[call.output],
+        )
+        for call in calls
+    ]
 
 
 def group_runs(block: Block, graph: Graph, count: int) -> list[list[Run]]:

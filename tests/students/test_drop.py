@@ -96,3 +96,18 @@ def test_tokens_that_would_have_to_be_pooled():
     model = trained(keras.Model(image, kl.Conv1D(4, 4, strides=4, name="fewer")(tokens)))
     with pytest.raises(KgraftError, match=r"drop cannot make \(None, 4, 4\) of \(None, 16, 3\)"):
         dropped(model, ("tokens",), 1)
+
+
+@pytest.mark.parametrize(("activation", "stays"), [("relu", True), ("sigmoid", False)])
+def test_an_activation_in_front_of_a_pool_is_made_once(activation, stays):
+    """Behind it the layer is fitted to what has been through it, which a ReLU leaves alone."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((6, 6, 3))
+    x = kl.Activation(activation)(conv(image, 5, 1, name="only"))
+    model = trained(keras.Model(image, kl.MaxPooling2D(2)(x)))
+    chain, made = dropped(model, (), 0)
+    assert ("Activation" in kinds(made.body)) is stays
+    x = images(64, (6, 6, 3), seed=4)
+    wanted = np.asarray(chain.graph(x))
+    error = np.square(np.asarray(made.body(x)) - wanted).mean()
+    assert error < 0.6 * np.square(wanted - wanted.mean(axis=0)).mean()

@@ -62,6 +62,33 @@ def test_depthwise_convolutions_go_with_what_follows():
     assert [unit.layers for unit in run] == [(f"filter{i}", f"mix{i}") for i in range(3)]
 
 
+def bottlenecks(strides, rates):
+    """Units of 1x1, 3x3 and 1x1 convolutions, the stride in the middle, as in later ResNets."""
+    image = keras.Input((8, 8, 6))
+    x = image
+    for index, (stride, rate) in enumerate(zip(strides, rates, strict=True)):
+        y = conv(x, 4, 1, name=f"unit{index}_a", activation="relu")
+        y = conv(y, 4, name=f"unit{index}_b", strides=stride, dilation_rate=rate, activation="relu")
+        y = conv(y, 6, 1, name=f"unit{index}_c")
+        shortcut = conv(x, 6, 1, name=f"unit{index}_shortcut", strides=stride) if stride > 1 else x
+        x = kl.ReLU(name=f"unit{index}_out")(kl.Add(name=f"unit{index}_add")([shortcut, y]))
+    return trained(keras.Model(image, x))
+
+
+@pytest.mark.parametrize(
+    ("strides", "rates", "expected"),
+    [
+        ((2, 1, 1), (1, 1, 1), [["unit1_add", "unit2_add"]]),
+        ((1, 1, 1), (1, 2, 2), [["unit1_add", "unit2_add"]]),
+        ((1, 1), (1, 1), [["unit0_add", "unit1_add"]]),
+        ((1, 1), (1, 2), []),
+    ],
+    ids=str,
+)
+def test_units_whose_inner_values_cannot_lie_side_by_side(strides, rates, expected):
+    assert ends(runs_of(bottlenecks(strides, rates))) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "cuts", "index", "units", "start"),
     [
