@@ -275,18 +275,22 @@ class LayerFit:
         """
         rng = np.random.default_rng([*self.seed, _PLACES])
         shape = self.wanted.parts[0][0].shape
-        for piece, batch in enumerate(self._pieces()):
+        for piece, batch in self._pieces():
             count = batch.stop - batch.start
             places = np.nonzero(rng.random((count, *shape[1:-1])) < rows.share)
             x = self.x[batch] if rows.channels is None else self.x[batch][..., rows.channels]
             yield piece, patches_at(self.layer, x, places), *self.wanted.at(batch, places)
 
-    def _pieces(self) -> Iterator[slice]:
+    def _pieces(self) -> Iterator[tuple[int, slice]]:
+        """Numbers pieces of all examples; one that batches cut comes in parts."""
         arrays = [values for values, _ in self.wanted.parts] + self.wanted.rest
         step = max(1, len(self.x) // _PIECES)
         for batch in batch_slices(self.x, *arrays):
-            for start in range(batch.start, batch.stop, step):
-                yield slice(start, min(start + step, batch.stop))
+            start = batch.start
+            while start < batch.stop:
+                stop = min(batch.stop, (start // step + 1) * step)
+                yield start // step, slice(start, stop)
+                start = stop
 
     def _share(self, channels: int | None) -> float:
         """Which share of the places is enough."""

@@ -192,10 +192,12 @@ def _add_exit_scores(
     activations: Activations,
 ) -> None:
     """Adds to the exit's groups what the block that reads them would miss."""
-    reader_groups = channel_groups(reader.graph)
-    entry = activations(reader.index, affordable_views(reader.graph))
-    read = channel_scores(reader.graph, reader_groups, entry)
-    at_entry = read.get(reader_groups.of(reader.graph.input)[0])
+    # As the block's own scores: by kernels that have their BatchNorm's factors in them.
+    pattern = solved_pattern(reader)
+    reader_groups = channel_groups(pattern)
+    entry = activations(reader.index, affordable_views(pattern))
+    read = channel_scores(pattern, reader_groups, entry)
+    at_entry = read.get(reader_groups.of(pattern.input)[0])
     if at_entry is None:
         return
     exits = groups.of(full.output)

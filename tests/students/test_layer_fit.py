@@ -26,3 +26,19 @@ def test_places_of_the_candidates_are_those_the_kept_channels_are_solved_on(monk
     np.testing.assert_array_equal(fit.solve_reduced(3), [4, 17, 30])
     error = np.abs(np.asarray(layer.kernel) - right).max()
     assert error < 0.05 * np.abs(right).max()
+
+
+@pytest.mark.parametrize("count", [16, 687, 1600, 2047])
+def test_a_quarter_of_the_examples_is_held_out(count):
+    """However batches cut them: the strength of the ridge is chosen by these."""
+    x = np.random.default_rng(0).normal(size=(count, 3)).astype("float32")
+    layer = kl.Dense(2)
+    layer.build(x.shape)
+    fit = LayerFit(layer, x, Wanted([(x @ np.ones((3, 2), "f4"), np.arange(2))], [], None), (1,))
+    pieces = list(fit._pieces())
+    np.testing.assert_array_equal(
+        np.concatenate([np.arange(count)[batch] for _, batch in pieces]), np.arange(count)
+    )
+    learned, held = fit._equations(fit._every(), (3, 2))
+    assert learned.rows + held.rows == count
+    assert 0.2 < held.rows / count < 0.3

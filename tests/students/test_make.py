@@ -122,6 +122,28 @@ def test_the_exits_channels_are_those_the_next_block_would_miss():
     np.testing.assert_array_equal(picked, [4, 5, 6, 7])
 
 
+def test_what_the_next_block_would_miss_counts_its_batch_norm():
+    """Kernels that a BatchNorm hardly lets through are missed as little as small ones."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((6, 6, 3))
+    x = conv(image, 8, 1, name="conv1", activation="relu")
+    x = conv(x, 6, 1, name="conv2", use_bias=False)
+    x = kl.BatchNormalization(name="norm")(x)
+    model = trained(keras.Model(image, conv(kl.ReLU()(x), 4, 1, name="conv3")))
+    (kernel,) = model.get_layer("conv2").get_weights()
+    kernel[..., :4, 3:] *= 1e-3
+    kernel[..., 4:, :3] *= 1e-3
+    kernel[..., :4, :3] *= 10
+    model.get_layer("conv2").set_weights([kernel])
+    gamma, *others = model.get_layer("norm").get_weights()
+    gamma[:3] *= 1e-4
+    model.get_layer("norm").set_weights([gamma, *others])
+    chain = split_chain(trace_model(model), ("conv1",))
+    student = student_of(chain, start="teacher")
+    picked = np.flatnonzero(adapter_matrix(student[1].entry).sum(axis=1))
+    np.testing.assert_array_equal(picked, [4, 5, 6, 7])
+
+
 @both_starts
 def test_the_same_seed_gives_the_same_student(start):
     chain = chain_of(small_model("depthwise"))
