@@ -18,6 +18,8 @@ ENOUGH_VIEWS = 1600
 # The teacher runs over each of them, which takes long on large images. Room for all of 224 pixels,
 # where they are known to help; what fewer large ones bring is not measured.
 ENOUGH_BYTES = 256 * 2**20
+# Held-out views are run about nine times a phase; more would cost much and choose no better.
+MOST_HELDOUT = 512
 _VERSION = re.compile(r":\d+(\.[\d*]+)*$")
 _COUNTS = (
     "shots",
@@ -106,6 +108,11 @@ class DataConfig:
         at_least("extra_images", self.extra_images, 1)
         at_least("extra_views", self.extra_views, 1)
         at_least("heldout_views", self.heldout_views, 1)
+        if self.heldout_views > MOST_HELDOUT:
+            raise KgraftError(
+                f"--heldout_views must be at most {MOST_HELDOUT}, of which there are no more in "
+                f"all; got {self.heldout_views}"
+            )
         one_of("augment", self.augment, AUGMENTATIONS)
         one_of("extra_augment", self.extra_augment, AUGMENTATIONS)
         one_of("resize", self.resize, RESIZES)

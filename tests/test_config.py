@@ -36,6 +36,7 @@ def test_images_take_the_place_of_the_default_shots():
         ({**NEEDED, "mixed_views": "some"}, "--mixed_views must be auto or a whole number; got 's"),
         ({**NEEDED, "mixed_views": None}, "--mixed_views must be auto or a whole number; got None"),
         ({**NEEDED, "mixed_views": -1}, "--mixed_views must be at least 0; got -1"),
+        ({**NEEDED, "heldout_views": 513}, "--heldout_views must be at most 512, .*; got 513"),
         ({**NEEDED, "shots": 1, "images": 1}, "give --shots .* or --images"),
         ({**NEEDED, "dataset": "images"}, "--dataset must be tfds:NAME, folder:PATH"),
         ({**NEEDED, "formats": "int4"}, "--formats must be one of saved_model, float32"),

@@ -23,7 +23,7 @@ from kgraft.errors import KgraftError, reason_of
 from kgraft.grafting import make_strategy
 from kgraft.grafting.progress import format_seconds
 from kgraft.grafting.release import releasing_graphs
-from kgraft.graph import total_macs, weights_sha256
+from kgraft.graph import graph_sha256, total_macs
 from kgraft.interrupts import interrupts_held
 from kgraft.pipeline.examiner import Examiner
 from kgraft.pipeline.given import given_config
@@ -129,7 +129,7 @@ class _Bench:
         self.examiner = Examiner(self.first)
         self.settings: dict[str, Any] = {
             **config.shared_settings(),
-            "teacher_sha256": weights_sha256(self.first.chain.graph),
+            "teacher_sha256": graph_sha256(self.first.chain.graph),
             "test_sha256": labelled_sha256(self.examiner.source),
             "budget": {"updates": self._updates, "batch": config.run.train.batch},
             **own_sha256(self.first),

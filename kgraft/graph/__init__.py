@@ -15,7 +15,7 @@ from kgraft.graph.build import (
 from kgraft.graph.chain import Block, Chain, split_chain
 from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts, flattened_map, read_cuts
 from kgraft.graph.frozen import frozen_chain, frozen_graph
-from kgraft.graph.hashes import graph_sha256, weights_sha256
+from kgraft.graph.hashes import graph_sha256
 from kgraft.graph.ir import Call, Graph, Ref, concat, prune
 from kgraft.graph.logits import closing_calls, logits_graph
 from kgraft.graph.macs import count_macs, total_macs
@@ -65,6 +65,5 @@ __all__ = [
     "total_macs",
     "trace_model",
     "unconstrained",
-    "weights_sha256",
     "without_training_layers",
 ]

@@ -10,20 +10,12 @@ from keras import tree
 from kgraft.graph.ir import Call, Graph, Ref
 
 
-def weights_sha256(graph: Graph) -> str:
-    """Hashes the weights of a graph's layers.
-
-    Args:
-        graph: weights, not variables, count: a Dropout's random state differs between loads.
-    """
-    return _hashed_weights(graph).hexdigest()
-
-
 def graph_sha256(graph: Graph) -> str:
     """Hashes what a graph computes: its calls, their settings and its weights.
 
     Args:
-        graph: names do not count, which Keras numbers anew each time that a model is made.
+        graph: names do not count, which Keras numbers anew each time that a model is made; weights
+            do and other variables do not: a Dropout's random state differs between loads.
     """
     digest = _hashed_weights(graph)
     numbers = {graph.input: "0"}

@@ -141,5 +141,10 @@ def read_quantized(
         KgraftError: the run has none, or it cannot be read.
     """
     config.check_formats(("int8_qat",))
+    if not (workdir / CHECKPOINTS).is_dir():
+        raise KgraftError(
+            f"--formats=int8_qat is made of what training has learned of int8, which the run's "
+            f"{CHECKPOINTS}/ has, and {workdir} has none: leave int8_qat out"
+        )
     name = checkpoint_names(config)[-1]
     return restore_quantized(model, config, read_arrays(workdir / CHECKPOINTS, name))

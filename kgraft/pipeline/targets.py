@@ -21,7 +21,7 @@ from kgraft.students import Start, make_student
 _CALIBRATION_IMAGES = 8
 _NO_FILE = (
     "warning: there will be no .tflite file to hold against --target_bytes and "
-    "--target_latency_ms; add one to --formats"
+    "--target_latency_ms, which sparse is not; add one to --formats"
 )
 
 

@@ -25,7 +25,7 @@ from kgraft.grafting import (
     tell_all,
 )
 from kgraft.grafting.checkpoints import START
-from kgraft.graph import weights_sha256
+from kgraft.graph import graph_sha256
 from kgraft.phases import ALL, choose_phases
 from kgraft.pipeline.compression import compression_left
 from kgraft.pipeline.job import Banks, Job, make_blocks, own_sha256
@@ -224,6 +224,6 @@ def _depends(job: Job, config: RunConfig) -> dict[str, Any]:
         views.update(np.ascontiguousarray(pixels).data)
     hashes = {
         "views_sha256": views.hexdigest(),
-        "teacher_sha256": weights_sha256(job.chain.graph),
+        "teacher_sha256": graph_sha256(job.chain.graph),
     }
     return {**depends, **hashes, **own_sha256(job)}

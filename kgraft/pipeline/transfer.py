@@ -20,7 +20,7 @@ from kgraft.data import (
 )
 from kgraft.data.aligned import aligned_empty
 from kgraft.data.hashes import pixels_sha256
-from kgraft.data_config import ENOUGH_BYTES, ENOUGH_VIEWS
+from kgraft.data_config import ENOUGH_BYTES, ENOUGH_VIEWS, MOST_HELDOUT
 from kgraft.errors import KgraftError
 from kgraft.graph import Graph
 from kgraft.pipeline.stopwatch import tell
@@ -28,8 +28,6 @@ from kgraft.pipeline.test_set import Size, TestSet
 
 # With --augment=none there is one view an image, so every eighth image is held out instead.
 _HELDOUT_SHARE = 8
-# Held-out views are run about nine times a phase; more would cost much and choose no better.
-_HELDOUT_MOST = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +229,7 @@ def _make_views(
         note = f"{len(held)} transfer images that training does not see"
         views, heldout = (make([images[i] for i in rows], views=1) for rows in (train, held))
         return views, train, heldout, note
-    chosen = _spread(images, max(1, _HELDOUT_MOST // config.heldout_views))
+    chosen = _spread(images, max(1, MOST_HELDOUT // config.heldout_views))
     return (
         make(images, views=config.views),
         np.repeat(np.arange(len(images)), config.views),

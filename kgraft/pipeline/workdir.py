@@ -26,6 +26,7 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
     Raises:
         KgraftError: its name is not UTF-8, it is no folder, cannot be written to, or has files and
             the run neither resumes nor shares them.
+        KgraftError: the run is to go on from one that has finished and whose checkpoints are gone.
         KgraftError: its export folder, which the run will replace, holds other things.
     """
     try:
@@ -39,6 +40,12 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
         raise KgraftError(
             f"--workdir must be new or empty; {path} has files: give another folder, or, "
             "if a run was stopped there, --resume to go on with it"
+        )
+    if resume and (path / STUDENT).exists() and not (path / CHECKPOINTS).is_dir():
+        raise KgraftError(
+            f"--resume: {path} has a finished run and no {CHECKPOINTS}/, without which nothing is "
+            "known of its phases: kgraft-export makes files in other formats of its student; give "
+            "another folder to train anew"
         )
     _check_writable(path)
     check_folder(path / EXPORTS)

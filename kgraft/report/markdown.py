@@ -60,6 +60,8 @@ def _phases(report: RunReport) -> str:
         "held-out agreement %, start to kept",
     )
     rows = [_phase_cells(phase) for phase in report.phases]
+    if not rows and not report.selection_rule:
+        return ""  # Files made again of a student: the report of its run tells of its phases.
     body = table(headings, rows) if rows else "No phase was trained."
     rule = f"Weights kept: {report.selection_rule}." if report.selection_rule else ""
     return section("Phases", body, rule)

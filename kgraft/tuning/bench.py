@@ -13,7 +13,7 @@ import numpy as np
 from kgraft.config import RunConfig
 from kgraft.data.hashes import labelled_sha256, names_sha256
 from kgraft.grafting import graft_schedule, make_strategy
-from kgraft.graph import split_chain, weights_sha256
+from kgraft.graph import graph_sha256, split_chain
 from kgraft.pipeline.job import Banks, Job, fill_banks, open_job, own_sha256
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.targets import untrained_student
@@ -194,7 +194,7 @@ def opened(config: TuneConfig, model: keras.Model | None) -> Iterator[Bench]:
 def _hashes(job: Job, validation: Validation | None) -> dict[str, str]:
     """Of what trials depend on and no setting tells: networks, images and, if read, labels."""
     found = {
-        "teacher_sha256": weights_sha256(job.chain.graph),
+        "teacher_sha256": graph_sha256(job.chain.graph),
         "transfer_sha256": transfer_sha256(job.transfer),
         **own_sha256(job),
     }

@@ -141,6 +141,9 @@ def test_exporting_again_finds_the_quantised_student(workdir):
     next((workdir / "checkpoints").glob("three_quantize*.npz")).unlink()
     with pytest.raises(KgraftError, match="cannot read the checkpoint"):
         export_again(ReexportConfig(str(workdir), export), Stopwatch())
+    shutil.rmtree(workdir / "checkpoints")
+    with pytest.raises(KgraftError, match=r"--formats=int8_qat is made of .*: leave int8_qat out"):
+        export_again(ReexportConfig(str(workdir), export), Stopwatch())
 
 
 def test_the_teacher_compressed_without_grafting(world, tmp_path):

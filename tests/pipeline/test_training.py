@@ -11,10 +11,10 @@ from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.training import open_checkpoints, what_training_needs
 
 
-def saved_teacher(path, seed):
+def saved_teacher(path, seed, activation="relu"):
     keras.utils.set_random_seed(seed)
     image = keras.Input((16, 16, 3))
-    x = kl.Conv2D(4, 3, activation="relu", name="conv")(image)
+    x = kl.Conv2D(4, 3, activation=activation, name="conv")(image)
     x = kl.Dropout(0.5)(kl.GlobalAveragePooling2D()(x))
     keras.Model(image, kl.Dense(4)(x)).save(path)
     return str(path)
@@ -48,6 +48,9 @@ def test_what_a_resumed_run_must_share(world, tmp_path):
     saved_teacher(tmp_path / "teacher.keras", seed=1)
     other = checkpoints_of(world, teacher, tmp_path)
     assert other._settings["teacher_sha256"] != first._settings["teacher_sha256"]
+    saved_teacher(tmp_path / "teacher.keras", seed=1, activation="tanh")
+    bent = checkpoints_of(world, teacher, tmp_path)
+    assert bent._settings["teacher_sha256"] != other._settings["teacher_sha256"]
     moved = checkpoints_of(world, teacher, tmp_path, seed=1)
     assert moved._settings["views_sha256"] != first._settings["views_sha256"]
 

@@ -46,6 +46,14 @@ def test_files_in_it_are_let_be_to_resume(tmp_path):
         check_workdir(tmp_path, resume=False)
 
 
+def test_a_finished_run_without_its_checkpoints_cannot_be_gone_on_with(tmp_path):
+    (tmp_path / "student.keras").write_text("")
+    with pytest.raises(KgraftError, match=r"has a finished run and no checkpoints/, .* another fo"):
+        check_workdir(tmp_path, resume=True)
+    (tmp_path / "checkpoints").mkdir()
+    check_workdir(tmp_path, resume=True)
+
+
 def test_nothing_to_resume_is_told(tmp_path, capsys):
     tell_of_nothing_to_resume(tmp_path / "rnu")
     assert "rnu to go on with; starting from the beginning" in capsys.readouterr().err

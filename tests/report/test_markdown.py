@@ -67,3 +67,8 @@ def test_a_run_without_training_and_exports(report):
     text = to_markdown(bare)
     assert "No phase was trained." in text and "Nothing." in text
     assert "## Exports" not in text and "Peak memory" not in text
+
+
+def test_files_made_again_say_nothing_of_phases(report):
+    text = to_markdown(dataclasses.replace(report, phases=(), selection_rule=""))
+    assert "Phases" not in text and "No phase was trained" not in text
