@@ -42,7 +42,7 @@ _OUTPUT_ONLY = ("Average", "Maximum", "Minimum", "Multiply", "Subtract")
 _AFFINE = ("BatchNormalization", "Normalization", "Rescaling")
 _ACTIVATIONS = ("linear", "relu", "silu", "swish", "gelu", "softmax", "sigmoid", "tanh")
 # What a ReLU behind it becomes one op with.
-_FUSING = ("Add", "Conv2D", "Dense", "DepthwiseConv2D")
+_FUSING = ("Add", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D")
 
 
 def check_quantizable(plain: Any, done: tuple[str, ...] = ()) -> None:
@@ -164,6 +164,7 @@ class _Layout:
             for source in _joined(layer, known):
                 config = found[source.name].get("quantize_config")
                 config = config or self._registry.get_quantize_config(source)
+                # It is rounded once, joined to the others.
                 config.get_output_quantizers = lambda layer: []
                 found[source.name]["quantize_config"] = config
         return model, found

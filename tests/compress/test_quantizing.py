@@ -9,6 +9,8 @@ from keras import layers as kl
 from kgraft.compress import to_tf_keras
 from kgraft.compress.quantizing import wrap_quantizing
 from kgraft.compress_config import CompressConfig
+from kgraft.export import export_student, verify_exports
+from kgraft.export.runner import load_interpreter
 
 from .conftest import SHAPE
 
@@ -62,3 +64,32 @@ def test_channels_without_weights_have_a_range_before_the_first_update(stage):
     largest = np.abs(np.asarray(weight)).max(axis=(0, 1, 2))
     assert largest[3] == 0 and high[3] == -low[3] == np.float32(1e-3) * largest.max()
     np.testing.assert_allclose(np.delete(high, 3), np.delete(largest, 3), rtol=1e-6)
+
+
+def with_transposed():
+    """A student of a convolution, a transposed one and a dense layer."""
+    keras.utils.set_random_seed(7)
+    image = keras.Input(SHAPE)
+    x = kl.Rescaling(1 / 127.5, -1, name="pixels")(image)
+    x = kl.ReLU(name="relu1")(kl.Conv2D(6, 3, name="conv")(x))
+    x = kl.ReLU(name="relu2")(kl.Conv2DTranspose(4, 3, name="up")(x))
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, kl.Dense(5, name="logits")(x), name="student")
+
+
+def test_files_with_transposed_convolutions_are_held_against_every_weight(stage, tmp_path):
+    student = with_transposed()
+    made = dataclasses.replace(stage, student=student).run(
+        "quantize", compress_rate=1e-4, compress_steps=2
+    )
+    given = {"quantized": made.quantized}
+    (file,) = export_student(made.model, folder=tmp_path / "x", formats=["int8_qat"], **given)
+    views = stage.heldout.views.astype("float32")
+    (found,) = verify_exports([file], made.model, views, calibration=views, **given)
+    assert found.ok, found.why
+    # A kernel's scales: a convolution has one for each output channel, the others one for all.
+    scales = {
+        tuple(map(int, tensor["shape"])): len(tensor["quantization_parameters"]["scales"])
+        for tensor in load_interpreter(file.path).get_tensor_details()
+    }
+    assert [scales[shape] for shape in ((6, 3, 3, 3), (4, 3, 3, 6), (5, 4))] == [6, 1, 1]
