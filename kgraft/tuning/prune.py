@@ -32,11 +32,13 @@ def hopeless(
         return None
     gain = max(quality_of(r, config) - _closed_of(r, config) for r in trained)
     hoped = min(1.0, closed.value(config.objective) + max(0.0, gain))
+    # A student that the search refuses takes no other one's place.
+    kept = [r for r in trained if within_bounds(r, config)]
     if config.prune == "front":
-        better = [r for r in trained if _cheaper(r, costs) and quality_of(r, config) > hoped]
+        better = [r for r in kept if _cheaper(r, costs) and quality_of(r, config) > hoped]
         reason = f"trial {better[0].trial} costs no more and is better" if better else None
     else:
-        best = max((r.score or 0.0 for r in trained if within_bounds(r, config)), default=None)
+        best = max((r.score or 0.0 for r in kept), default=None)
         reason = None
         if best is not None and score(hoped, costs, config) < best:
             reason = f"the best score so far is {best:.4f}"

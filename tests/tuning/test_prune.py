@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tuning_cases import record, settings
 
@@ -38,6 +40,17 @@ def test_by_front_a_cheaper_one_need_not_be_the_best():
     assert hopeless(quality(0.5), costs(0.1), RECORDS, config) is None
     why = hopeless(quality(0.5), costs(0.45), RECORDS, config)
     assert why is not None and why.endswith("trial 2 costs no more and is better")
+
+
+def test_by_front_only_students_within_the_bounds_count():
+    config = settings(prune="front", max_macs=0.45)
+    wide = [*RECORDS[:2], record("3", 0.9, 0.3, shares={**costs(0.3).shares, "macs": 0.5})]
+    assert hopeless(quality(0.5), costs(0.5), RECORDS, config) is not None
+    assert hopeless(quality(0.65), costs(0.5), wide, config) is None
+    labelled = settings(prune="front", min_accuracy=0.8, val_dataset="npz:held.npz")
+    for accuracy, hopeful in [(0.79, True), (0.8, False)]:
+        known = [replace(r, accuracy=accuracy, closed_accuracy=0.7) for r in RECORDS]
+        assert (hopeless(quality(0.5), costs(0.45), known, labelled) is None) == hopeful
 
 
 def test_nothing_is_pruned_before_something_is_known_or_when_switched_off():
