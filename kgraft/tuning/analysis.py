@@ -25,19 +25,19 @@ def ranked(records: Sequence[TrialRecord], config: TuneConfig) -> tuple[TrialRec
 def pareto_front(
     records: Sequence[TrialRecord], config: TuneConfig, cost: str = "latency"
 ) -> tuple[TrialRecord, ...]:
-    """Returns the trained students that no other one beats in quality at no more cost.
+    """Returns the students within the bounds that no other one beats in quality at no more cost.
 
     Args:
         records: of all trials.
-        config: names the quality.
+        config: names the quality, and has the bounds.
         cost: `latency`, `bytes` or `macs`.
 
     Returns:
         By rising cost, and so by rising quality.
     """
-    whole = [r for r in records if r.whole]
+    good = [r for r in records if r.whole and within_bounds(r, config)]
     front: list[TrialRecord] = []
-    for record in sorted(whole, key=lambda r: (r.shares[cost], -quality_of(r, config))):
+    for record in sorted(good, key=lambda r: (r.shares[cost], -quality_of(r, config))):
         if not front or quality_of(record, config) > quality_of(front[-1], config):
             front.append(record)
     return tuple(front)
@@ -50,10 +50,11 @@ def beside_start(
 
     Args:
         records: of all trials.
-        config: names the quality.
+        config: names the quality, and has the bounds that the student keeps to; the start, which
+            it is only held against, need not.
 
     Returns:
-        It and the start; None where either was not trained.
+        It and the start; None where there is no such student, or the start was not trained.
     """
     start = next((r for r in records if r.trial == START and r.whole), None)
     if start is None:
@@ -61,7 +62,10 @@ def beside_start(
     as_fast = [
         r
         for r in records
-        if r.whole and r is not start and r.shares["latency"] <= start.shares["latency"]
+        if r.whole
+        and r is not start
+        and within_bounds(r, config)
+        and r.shares["latency"] <= start.shares["latency"]
     ]
     if not as_fast:
         return None

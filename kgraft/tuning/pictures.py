@@ -8,7 +8,7 @@ from kgraft.report.pictures import save_pictures
 from kgraft.tuning.analysis import block_points, pareto_front
 from kgraft.tuning.config import TuneConfig
 from kgraft.tuning.objective import QUALITIES
-from kgraft.tuning.prune import quality_of
+from kgraft.tuning.prune import quality_of, within_bounds
 from kgraft.tuning.records import START, TrialRecord
 
 _SIZE = (6.4, 4.4)
@@ -62,6 +62,8 @@ def _front(axes: Any, records: Sequence[TrialRecord], config: TuneConfig) -> Non
             marker, size = ("o", 22) if number == 0 else ("*", 120)
             axes.scatter(x, y, s=size, marker=marker, color=f"C{number}", label=label, zorder=3)
     front = pareto_front(records, config)
+    # Who is short of --min_accuracy lies above the line and is not on it.
+    refused = not all(within_bounds(r, config) for r in whole)
     if front:
         axes.step(
             [r.shares["latency"] for r in front],
@@ -69,7 +71,7 @@ def _front(axes: Any, records: Sequence[TrialRecord], config: TuneConfig) -> Non
             where="post",
             color="0.5",
             linewidth=1,
-            label="Pareto front",
+            label="Pareto front within the bounds" if refused else "Pareto front",
         )
     bound = config.bounds.get("latency")
     if bound is not None:

@@ -33,11 +33,29 @@ def test_nobody_beats_the_front_at_no_more_cost():
     assert names(pareto_front(RECORDS, settings())) == ["4", "2", "1"]
 
 
+def test_who_is_beyond_a_bound_is_not_on_the_front():
+    assert names(pareto_front(RECORDS, settings(max_macs=0.5))) == ["4", "2"]
+    short = [record(r.trial, r.agreement, r.shares["latency"], accuracy=0.6) for r in RECORDS[:3]]
+    config = settings(min_accuracy=0.7, val_dataset="npz:held.npz")
+    assert pareto_front(short, config) == ()
+    good = record("7", 0.82, 0.6, accuracy=0.7)
+    assert pareto_front([*short, good], config) == (good,)
+
+
 def test_the_best_that_is_no_slower_than_the_start():
     found, start = beside_start(RECORDS, settings())
     assert (found.trial, start.trial) == ("2", "start")
     assert beside_start(RECORDS[1:], settings()) is None
     assert beside_start(RECORDS[:2], settings()) is None
+
+
+def test_the_best_beside_the_start_is_within_the_bounds():
+    config = settings(min_accuracy=0.7, val_dataset="npz:held.npz")
+    # The start itself may lack what is asked for: it is what others are held against.
+    start, short = record("start", 0.8, 0.6, accuracy=0.6), record("1", 0.9, 0.5, accuracy=0.69)
+    assert beside_start([start, short], config) is None
+    good = record("2", 0.85, 0.5, accuracy=0.7)
+    assert beside_start([start, short, good], config) == (good, start)
 
 
 def test_importance_is_the_share_of_the_spread_a_parameter_explains():
