@@ -122,8 +122,8 @@ def execute(config: TuneConfig) -> None:
         config: the settings.
 
     Raises:
-        KgraftError: the input cannot be worked with, every trial failed, or one of the best could
-            not be made again.
+        KgraftError: the input cannot be worked with, every trial failed, no student was found
+            within the bounds, or one of the best could not be made again.
     """
     # Late, because this loads TensorFlow and --help must not wait for it.
     from kgraft.tuning.run import tune

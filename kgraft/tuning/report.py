@@ -151,7 +151,9 @@ def table(records: Sequence[TrialRecord], config: TuneConfig, most: int = 5) -> 
     if start is not None and start not in best[:most]:
         rows.append(_row(start, "where the search began"))
     rows = _columns([_HEAD, *rows])
-    lines = [aligned(rows)] if rows[1:] else ["no trial was trained within the bounds"]
+    lines = [aligned(rows)] if rows[1:] else []
+    if all(record is start for record in best):
+        lines.append("no trial was trained whole within the bounds")
     found = beside_start(records, config)
     if found is not None:
         record, start = found

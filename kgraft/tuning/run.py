@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from kgraft.errors import KgraftError, reason_of
+from kgraft.errors import reason_of
 from kgraft.grafting.locks import file_lock
 from kgraft.interrupts import interrupts_held
 from kgraft.pipeline.given import given_config
@@ -24,8 +24,9 @@ from kgraft.tuning.config import TuneConfig
 from kgraft.tuning.hparams import log_hparams
 from kgraft.tuning.hypermodel import GraftHyperModel
 from kgraft.tuning.oracles import living
+from kgraft.tuning.outcome import check_found
 from kgraft.tuning.records import FAILED, START, TrialRecord, TrialStore
-from kgraft.tuning.report import line, table, write_search
+from kgraft.tuning.report import JSON_NAME, line, table, write_search
 from kgraft.tuning.retrain import Retrained, retrain
 from kgraft.tuning.roles import WORKERS, Role, answered, await_chief, find_role, held_alive
 from kgraft.tuning.trial import Laboratory
@@ -79,8 +80,10 @@ def tune(
         The records and what was made again.
 
     Raises:
-        KgraftError: the input cannot be worked with, no student that keeps to the bounds was
-            found, the work folder belongs to a search of other settings, or every trial failed.
+        KgraftError: the input cannot be worked with, or the work folder belongs to a search of
+            other settings.
+        KgraftError: no student that keeps to the bounds was found, or every trial failed; what the
+            trials were is written all the same.
     """
     config = given_config(config, flags, TuneConfig.from_flags, teacher_model=teacher_model)
     role = find_role(os.environ)
@@ -101,7 +104,7 @@ def tune(
     if not role.reports:
         return Search(records, "", workdir)
     write_search(workdir, records, settings, config)
-    _check_any(records)
+    check_found(records, config, workdir / JSON_NAME)
     made = retrain(records, config, workdir, teacher_model, say) if config.retrain else ()
     return Search(records, table(records, config), workdir, made)
 
@@ -182,15 +185,6 @@ def _try_start(
             record = TrialRecord(START, FAILED, {}, error=reason_of(error))
         laboratory.store.save(record)
         on_trial(record)
-
-
-def _check_any(records: tuple[TrialRecord, ...]) -> None:
-    trials = [r for r in records if r.trial != START]
-    failed = [r for r in trials if r.status == FAILED]
-    if trials and len(failed) == len(trials):
-        raise KgraftError(
-            f"all {len(failed)} trials failed, first {failed[0].trial}: {failed[0].error}"
-        )
 
 
 # Settings of a search that no trial depends on.

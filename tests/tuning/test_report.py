@@ -71,6 +71,15 @@ def test_it_says_what_was_won_at_no_more_latency(objective, gain):
     )
 
 
+def test_it_says_where_only_the_start_was_trained():
+    start, beyond = record(START, 0.85, 0.5), record("1", 0.9, 0.6)
+    told = "no trial was trained whole within the bounds"
+    bounded = settings(max_macs=0.5)
+    assert report.table([start, beyond], bounded).splitlines()[-1] == told
+    assert report.table([beyond], bounded) == told
+    assert told not in report.table([start, record("1", 0.8, 0.4)], bounded)
+
+
 def test_who_is_short_of_the_accuracy_asked_for_is_not_ranked():
     config = settings("batch=8|16", min_accuracy=0.8, val_dataset="npz:held.npz")
     good = record("1", 0.9, 0.5, accuracy=0.8)

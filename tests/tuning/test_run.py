@@ -8,6 +8,7 @@ import pytest
 
 from kgraft import KgraftError, distill
 from kgraft.grafting import run as run_module
+from kgraft.tuning import run as tune_module
 from kgraft.tuning import tune
 from kgraft.tuning.records import FAILED, START, TrialRecord, TrialStore
 
@@ -131,3 +132,20 @@ def test_nothing_is_written_where_the_budget_is_impossible(world, tmp_path):
     with pytest.raises(KgraftError, match=r"--max_macs=0\.05: a student of this space"):
         search(world, tmp_path / "work", max_macs=0.05)
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.usefixtures("quick_costs")
+def test_a_search_that_found_nothing_is_an_error_and_keeps_what_it_did(
+    world, tmp_path, monkeypatch
+):
+    # A bound that the smallest student keeps to and no trial does.
+    monkeypatch.setattr(tune_module, "check_budget", lambda *_: None)
+    folder = tmp_path / "work"
+    with pytest.raises(
+        KgraftError, match=r"no student was found within --max_macs=0\.05: the near"
+    ):
+        search(world, folder, graft="1", max_macs=0.05, trials=1, steps=(0, 0))
+    content = json.loads((folder / "search.json").read_text())
+    assert (content["best"], content["ranked"]) == (None, [])
+    assert [trial["status"] for trial in content["trials"]] == ["trained", "over budget"]
+    assert (folder / "front.svg").exists() and not list(folder.glob("*.flags"))
