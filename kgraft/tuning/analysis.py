@@ -12,13 +12,13 @@ from kgraft.tuning.records import START, TrialRecord
 
 
 def ranked(records: Sequence[TrialRecord], config: TuneConfig) -> tuple[TrialRecord, ...]:
-    """Returns the trained students that keep to the bounds, the best first.
+    """Returns the trained students that keep to the bounds, the best first, none twice.
 
     Args:
         records: of all trials.
         config: the settings of the search.
     """
-    good = [r for r in records if r.whole and within_bounds(r, config)]
+    good = [r for r in _different(records) if within_bounds(r, config)]
     return tuple(sorted(good, key=lambda r: -(r.score or 0.0)))
 
 
@@ -82,10 +82,23 @@ def importance(records: Sequence[TrialRecord]) -> dict[str, float]:
         By parameter a share from 0 to 1, corrected for the number of its values (epsilon squared).
         Shares do not add up: parameters work together.
     """
-    scored = [r for r in records if r.whole and r.score is not None and r.trial != START]
+    scored = [r for r in _different(records) if r.score is not None and r.trial != START]
     names = dict.fromkeys(name for r in scored for name in r.values)
     found = {name: _explained(name, scored) for name in names}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _different(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Returns the trials whose phases were all trained, the first one of the same values.
+
+    Hyperband tries its best again in a longer round; where a block is grafted alone its one phase
+    has been trained in the first round already.
+    """
+    found: dict[Any, TrialRecord] = {}
+    for record in records:
+        if record.whole:
+            found.setdefault(tuple(record.values.items()) or record.trial, record)
+    return tuple(found.values())
 
 
 def _explained(name: str, records: Sequence[TrialRecord]) -> float:

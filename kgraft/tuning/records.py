@@ -36,7 +36,8 @@ class TrialRecord:
             held-out agreement at its start and end.
         blocks: of each replaced block its number, recipe, and multiply-adds as a share of the
             teacher's block.
-        part: share of the phases that were trained, below 1 in early rounds of Hyperband.
+        part: share of the phases that were trained, or to be trained where the trial did not come
+            to them; below 1 in early rounds of Hyperband.
         worker: which process did it.
         error: why it failed.
     """

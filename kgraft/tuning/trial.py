@@ -119,7 +119,13 @@ class Laboratory:
             return _timed(record, began), None
         phases, quality, fused = self._train(job, run, filled, student, trial=trial, part=part)
         value = trained_score(quality, costs, config)
-        record = dataclasses.replace(_judged(record, quality, value), status=TRAINED, phases=phases)
+        record = dataclasses.replace(
+            _judged(record, quality, value),
+            status=TRAINED,
+            phases=phases,
+            # Rounded up: a ninth of one phase is all of it.
+            part=len(phases) / len(job.phases),
+        )
         return _timed(record, began), fused
 
     def _start(self, job: Job, run: RunConfig, filled: Filled) -> tuple[StudentBlock, ...]:

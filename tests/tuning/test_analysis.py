@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tuning_cases import record, settings
 
@@ -27,6 +29,12 @@ def names(records):
 def test_the_best_within_the_bounds_come_first():
     assert names(ranked(RECORDS, settings())) == ["1", "2", "3", "start", "4"]
     assert names(ranked(RECORDS, settings(max_latency=0.5))) == ["2", "4"]
+
+
+def test_what_a_later_round_tried_again_is_ranked_once():
+    again = [record(n, 0.8, 0.5, values={"batch": 8, "order": "forward"}) for n in ("1", "9")]
+    other = record("2", 0.9, 0.5, values={"batch": 8, "order": "backward"})
+    assert names(ranked([*again, other], settings())) == ["2", "1"]
 
 
 def test_nobody_beats_the_front_at_no_more_cost():
@@ -70,6 +78,8 @@ def test_importance_is_the_share_of_the_spread_a_parameter_explains():
     assert found["a"] > 0.99
     assert found["b"] == 0.0
     assert importance(records[:1]) == {"a": 0.0, "b": 0.0}
+    # Another round of the same trials is no further evidence.
+    assert importance([*records, *(replace(r, trial=f"1{r.trial}") for r in records)]) == found
 
 
 def test_numbers_of_many_values_are_put_in_groups():

@@ -82,7 +82,7 @@ def test_in_part_then_killed_then_on_from_the_weights_so_far(world, tmp_path, do
     laboratory = world.laboratory(tmp_path, **TWO)
     early, _ = attempt(laboratory, "0", part=1 / 9)
     assert [phase["name"] for phase in early.phases] == ["one/block1"]
-    assert not early.whole
+    assert (early.part, early.whole) == (1 / 3, False)
     train = run_module.train_phase
 
     def killed(phase, **training):
@@ -96,6 +96,15 @@ def test_in_part_then_killed_then_on_from_the_weights_so_far(world, tmp_path, do
     whole, made = attempt(laboratory, "1")
     assert [phase["reused"] for phase in whole.phases] == [True, True, False]
     assert same(made, graph)
+
+
+def test_a_ninth_of_one_phase_is_all_of_it(world, tmp_path):
+    laboratory = world.laboratory(tmp_path)
+    found, graph = attempt(laboratory, "0", part=1 / 9)
+    assert ([phase["name"] for phase in found.phases], found.part) == (["one/block1"], 1.0)
+    assert found.whole
+    again, other = attempt(laboratory, "1")
+    assert again.phases[0]["reused"] and same(graph, other)
 
 
 def test_over_budget_means_not_even_solved(world, tmp_path):
