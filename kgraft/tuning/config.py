@@ -15,6 +15,8 @@ TUNERS = ("random", "bayesian", "hyperband")
 OBJECTIVES = ("agreement", "loss", "accuracy")
 PRUNES = ("score", "front", "off")
 COSTS = ("latency", "bytes", "macs")
+# Keras Tuner's first bracket of Hyperband: trials of a ninth, a third and all of the phases.
+HYPERBAND_ROUNDS = (9, 3, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +81,21 @@ class TuneConfig:
         for cost in COSTS:
             at_least(f"weigh_{cost}", getattr(self, f"weigh_{cost}"), 0)
             above_zero(f"max_{cost}", getattr(self, f"max_{cost}"))
+        self._check_hyperband()
         self._check_labels()
         self._check_run()
         check_space(self.opened, self.run)
+
+    def _check_hyperband(self) -> None:
+        """Refuses so few trials that none would train more than a part of its phases."""
+        least = sum(HYPERBAND_ROUNDS)
+        if self.tuner == "hyperband" and self.trials < least:
+            ninths, thirds, whole = HYPERBAND_ROUNDS
+            raise KgraftError(
+                f"--tuner=hyperband needs --trials={least} or more: {ninths} train a ninth of "
+                f"their phases, the best {thirds} go on to a third, and only then {whole} to the "
+                f"end; got {self.trials}; for fewer trials take --tuner=bayesian or random"
+            )
 
     def _check_labels(self) -> None:
         """Refuses what needs labels where none are named, and labels of a set that is not apart."""

@@ -39,8 +39,8 @@ def test_every_setting_is_a_flag():
 
 
 def test_flags_reach_the_settings():
-    found = config(*NEEDED, "--tuner=hyperband", "--trials=9", "--max_latency=0.4", "--views=4")
-    assert (found.tuner, found.trials, found.bounds) == ("hyperband", 9, {"latency": 0.4})
+    found = config(*NEEDED, "--tuner=hyperband", "--trials=13", "--max_latency=0.4", "--views=4")
+    assert (found.tuner, found.trials, found.bounds) == ("hyperband", 13, {"latency": 0.4})
     assert (found.vary, found.run.data.views) == (("block1_ratio=0.25..0.75:0.25",), 4)
 
 

@@ -29,6 +29,11 @@ def test_texts_and_tuples():
         ({"val_dataset": "images"}, "--val_dataset must be tfds:NAME, folder:PATH, npz:PATH"),
         ({"prune": "yes"}, "--prune must be one of score, front, off"),
         ({"trials": 0}, "--trials must be at least 1"),
+        (
+            {"tuner": "hyperband", "trials": 12},
+            "--tuner=hyperband needs --trials=13 or more: 9 train a ninth of their phases, the "
+            "best 3 go on to a third, and only then 1 to the end; got 12; for fewer trials",
+        ),
         ({"judge_views": 0}, "--judge_views must be at least 1"),
         ({"max_latency": 0.0}, "--max_latency must be above 0"),
         ({"weigh_macs": -1.0}, "--weigh_macs must be at least 0"),

@@ -5,8 +5,9 @@ import pytest
 from tuning_cases import settings
 
 from kgraft.grafting.locks import file_lock
+from kgraft.tuning.config import HYPERBAND_ROUNDS
 from kgraft.tuning.declare import declare
-from kgraft.tuning.oracles import living, make_oracle, worker_lock
+from kgraft.tuning.oracles import HYPERBAND_EPOCHS, living, make_oracle, worker_lock
 
 
 @pytest.fixture
@@ -86,6 +87,17 @@ def scored_trials(made, score):
         trial.status = "COMPLETED"
         made.end_trial(trial)
     return tried
+
+
+def test_hyperband_trains_to_the_end_what_its_fewest_trials_end_with(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    hp.Int("x", 1, 99)
+    made = make_oracle("hyperband", trials=sum(HYPERBAND_ROUNDS), seed=0, hyperparameters=hp)
+    made.verbose = 0
+    made._set_project_dir(str(tmp_path), "tuner")
+    epochs = [values["tuner/epochs"] for values in scored_trials(made, lambda v: v["x"])]
+    ninths, thirds, whole = HYPERBAND_ROUNDS
+    assert epochs == [1] * ninths + [3] * thirds + [HYPERBAND_EPOCHS] * whole
 
 
 def test_bayesian_search_tries_no_point_twice_and_stops_when_all_are_tried(tmp_path):
