@@ -6,15 +6,24 @@ import resource
 import sys
 from collections.abc import Sequence
 
+# What weights, files or the order of a search's trials depend on.
 PACKAGES = (
     "kgraft",
     "tensorflow",
     "keras",
     "tensorflow-datasets",
+    "tensorflow-model-optimization",
+    "tf-keras",
     "ai-edge-litert",
+    "ai-edge-quantizer",
+    "onnx",
     "tf2onnx",
     "onnxruntime",
+    "keras-tuner",
+    "scikit-learn",
+    "scipy",
     "numpy",
+    "pillow",
 )
 
 
