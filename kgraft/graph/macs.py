@@ -1,18 +1,22 @@
 """Multiply-adds, counted from shapes."""
 
 import math
+from typing import Any
 
 import keras
 from keras import layers as kl
 
 from kgraft.graph.ir import Call, Graph, Shape
 
+_WINDOWED = (kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.DepthwiseConv1D, kl.DepthwiseConv2D)
+
 
 def count_macs(graph: Graph) -> dict[str, int]:
     """Counts the multiply-adds of every call for one example.
 
-    Convolutions and dense layers count; element-wise work, pooling and normalisation do not, as
-    in the papers this project compares itself with. Unknown spatial sizes count as 1.
+    Convolutions, dense layers and attention count; element-wise work, pooling and normalisation do
+    not, as in the papers this project compares itself with, nor do recurrent layers and those of a
+    user's own. Unknown sizes count as 1.
 
     Args:
         graph: any graph with built layers.
@@ -38,12 +42,33 @@ def _call_macs(call: Call, graph: Graph) -> int:
     if not isinstance(op, keras.layers.Layer) or not op.weights:
         return 0
     out = graph.shapes[call.output]
-    if isinstance(op, kl.SeparableConv2D):
+    if isinstance(op, (kl.SeparableConv1D, kl.SeparableConv2D)):
         return _positions(out) * sum(math.prod(w.shape) for w in op.weights[:2])
     if isinstance(op, kl.Conv2DTranspose):
         return _positions(graph.shapes[call.inputs[0]]) * math.prod(op.kernel.shape)
-    if isinstance(op, (kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.DepthwiseConv2D, kl.Dense)):
+    if isinstance(op, (*_WINDOWED, kl.Dense)):
         return _positions(out) * math.prod(op.kernel.shape)
     if isinstance(op, kl.EinsumDense):
-        return _positions(out) * math.prod(op.kernel.shape)
+        return _einsum_macs(op.equation, graph.shapes[call.inputs[0]], op.kernel.shape)
+    if isinstance(op, kl.MultiHeadAttention):
+        return _attention_macs(op, *(_positions(graph.shapes[value]) for value in call.inputs[:2]))
     return 0
+
+
+def _einsum_macs(equation: str, given: Shape, kernel: Shape) -> int:
+    """One for each place of all letters together; the first dimension is the batch."""
+    letters, of_kernel = equation.partition("->")[0].split(",")
+    before, _, after = letters.partition("...")
+    middle = len(given) - len(before) - len(after)
+    names = [*before, *range(middle), *after]
+    sizes = dict(zip(names, given, strict=True)) | dict(zip(of_kernel, kernel, strict=True))
+    return math.prod(size or 1 for name, size in sizes.items() if name != names[0])
+
+
+def _attention_macs(op: Any, asking: int, asked: int | None = None) -> int:
+    """Projections of both sides, their products, and the mean of values by them."""
+    asked = asking if asked is None else asked
+    per_asking = math.prod(op.query_dense.kernel.shape) + math.prod(op.output_dense.kernel.shape)
+    per_asked = math.prod(op.key_dense.kernel.shape) + math.prod(op.value_dense.kernel.shape)
+    pairs = asking * asked * op.num_heads * (op.key_dim + op.value_dim)
+    return asking * per_asking + asked * per_asked + pairs

@@ -94,7 +94,7 @@ class LayerFit:
         layer: a convolution, depthwise convolution or dense layer; its weights are set.
         x: what reaches it, `[examples, ..., channels]`.
         wanted: what shall come out.
-        seed: entropy of the choice of places.
+        seed: entropy of the choice of places, the run's seed first.
     """
 
     layer: Any
@@ -273,7 +273,7 @@ class LayerFit:
 
         Every call with the same share draws the same places.
         """
-        rng = np.random.default_rng([*self.seed, _PLACES])
+        rng = np.random.default_rng([self.seed[0], _PLACES, *self.seed[1:]])
         shape = self.wanted.parts[0][0].shape
         for piece, batch in self._pieces():
             count = batch.stop - batch.start

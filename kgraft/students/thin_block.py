@@ -199,7 +199,8 @@ def _add_exit_scores(
     read = channel_scores(pattern, reader_groups, entry)
     at_entry = read.get(reader_groups.of(pattern.input)[0])
     if at_entry is None:
-        return
+        # Nothing there says what it reads: the channels of most energy bring most.
+        at_entry = np.square(entry, dtype="float64").mean(axis=tuple(range(entry.ndim - 1)))
     exits = groups.of(full.output)
     bounds = np.cumsum([groups.sizes[group] for group in exits])[:-1]
     for group, part in zip(exits, np.split(at_entry, bounds), strict=True):

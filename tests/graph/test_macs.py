@@ -33,6 +33,12 @@ def macs_of(layer, shape):
         ),
         (lambda: kl.Conv2DTranspose(4, 3, padding="same", strides=2), (8, 6, 3), 48 * 9 * 3 * 4),
         (lambda: kl.Conv1D(4, 3, padding="same"), (8, 3), 8 * 3 * 3 * 4),
+        (lambda: kl.DepthwiseConv1D(3, padding="same"), (8, 3), 8 * 3 * 3),
+        (lambda: kl.SeparableConv1D(4, 3, padding="same"), (8, 3), 8 * 3 * 3 + 8 * 3 * 4),
+        (lambda: kl.EinsumDense("abc,cd->abd", (8, 4)), (8, 6), 8 * 6 * 4),
+        (lambda: kl.EinsumDense("abc,cde->abde", (8, 2, 5)), (8, 6), 8 * 6 * 2 * 5),
+        (lambda: kl.EinsumDense("abcd,cde->abe", (8, 7)), (8, 2, 5), 8 * 2 * 5 * 7),
+        (lambda: kl.EinsumDense("...x,xy->...y", 4), (3, 8, 6), 3 * 8 * 6 * 4),
         (lambda: kl.Dense(4), (6,), 6 * 4),
         (lambda: kl.Dense(4), (8, 6), 8 * 6 * 4),
         (lambda: kl.BatchNormalization(), (8, 6, 3), 0),
@@ -41,6 +47,18 @@ def macs_of(layer, shape):
 )
 def test_one_layer(layer, shape, wanted):
     assert macs_of(layer(), shape) == wanted
+
+
+@pytest.mark.parametrize("width", [None, 5], ids=["as_keys", "own"])
+def test_attention(width):
+    """By its projections, and two products of every place that asks with every one asked."""
+    asks, asked = keras.Input((7, 6)), 9
+    values = kl.Dense(4)(kl.Reshape((asked, 6))(kl.Dense(asked * 6)(kl.Flatten()(asks))))
+    layer = kl.MultiHeadAttention(2, 3, value_dim=width, name="attention")
+    macs = count_macs(trace_model(keras.Model(asks, layer(asks, values))))
+    each = width or 3
+    wanted = 7 * 6 * 2 * 3 + asked * 4 * 2 * (3 + each) + 7 * 2 * each * 6
+    assert macs["attention"] == wanted + 7 * asked * 2 * (3 + each)
 
 
 def test_each_use_of_a_shared_layer_counts():

@@ -365,3 +365,20 @@ def test_a_students_own_frozen_layers_stay_frozen():
     chain = chain_of(frozen)
     student = student_of(chain, graft="1", recipe="own.keras", own=chain)
     assert any("training" in call.kwargs for call in student[1].body.calls)
+
+
+def test_where_nothing_says_what_is_read_the_channels_of_most_energy_stay():
+    image = keras.Input((6, 6, 3))
+    x = conv(image, 8, 1, name="conv1", activation="relu")
+    model = trained(keras.Model(image, kl.GroupNormalization(4, name="norm")(x)))
+    kernel, bias = model.get_layer("conv1").get_weights()
+    kernel[..., :4] *= 1e-3
+    model.get_layer("conv1").set_weights([kernel, bias * np.repeat([1e-3, 1], 4)])
+    chain = split_chain(trace_model(model), ("conv1",))
+    student = make_student(
+        chain,
+        assign_recipes("0=width:0.5", "keep", 2),
+        Start("teacher", teacher_activations(chain), 0),
+    )
+    picked = np.flatnonzero(adapter_matrix(student[0].exit).sum(axis=0) > 0.5)
+    np.testing.assert_array_equal(picked, [4, 5, 6, 7])
