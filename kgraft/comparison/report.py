@@ -158,8 +158,18 @@ def _setting_line(settings: Mapping[str, Any]) -> str:
         f"methods that train: {budget['updates']} updates of {budget['batch']} views; `paper` has "
         "its own for a teacher of 10 or 100 classes. All learn from the same views, "
         "`finetune` and `paper` not from mixed ones: "
-        f"`--views={data['views']} --mixed_views={data['mixed_views']}`."
+        f"`--views={data['views']} --mixed_views={data['mixed_views']}{_extra(data)}`."
     )
+
+
+def _extra(data: Mapping[str, Any]) -> str:
+    if not data.get("extra_dataset"):
+        return ""
+    kind, _, path = data["extra_dataset"].partition(":")
+    images, views = data["extra_images"], data["extra_views"]
+    # Where something lies on one machine says nothing; its name does.
+    name = f"{kind}:{pathlib.PurePath(path).name}"
+    return f" --extra_dataset={name} --extra_images={images} --extra_views={views}"
 
 
 def _method_lines(records: Sequence[CellRecord]) -> list[str]:

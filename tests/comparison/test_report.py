@@ -15,10 +15,10 @@ SETTINGS = {
 }
 
 
-def written(folder: pathlib.Path, hashes: list[str]) -> str:
+def written(folder: pathlib.Path, hashes: list[str], settings: dict = SETTINGS) -> str:
     """The report of one method at one number of shots, a draw for each hash of a sample."""
     store = CellStore(folder)
-    store.start(SETTINGS)
+    store.start(settings)
     record = CellRecord(
         "kd",
         3,
@@ -34,7 +34,7 @@ def written(folder: pathlib.Path, hashes: list[str]) -> str:
     )
     for draw, sample in enumerate(hashes):
         store.save(dataclasses.replace(record, draw=draw, seed=draw, sample_sha256=sample))
-    write_comparison(folder, store, SETTINGS)
+    write_comparison(folder, store, settings)
     return (folder / "compare.md").read_text("utf-8")
 
 
@@ -45,6 +45,16 @@ def test_draws_that_are_all_the_images_there_are(tmp_path, hashes, told):
     text = written(tmp_path, hashes)
     line = "All draws of 3-shot are of the same images, which are all there are: its ± is over"
     assert (line in text) is told
+
+
+def test_extra_images_are_named_without_their_place(tmp_path):
+    data = {"extra_dataset": "folder:/home/me/photos", "extra_images": 7, "extra_views": 3}
+    settings = SETTINGS | {"data": SETTINGS["data"] | data}
+    text = written(tmp_path, ["x"], settings)
+    assert (
+        "--mixed_views=0 --extra_dataset=folder:photos --extra_images=7 --extra_views=3`." in text
+    )
+    assert "/home/me" not in text
 
 
 def test_mean_and_spread_are_in_percent(tmp_path):
