@@ -125,8 +125,8 @@ def _document(
         markdown(cost_table(rows)),
         "",
         "Seconds are those to make, train and fuse the student, without the teacher's run over "
-        "the views, which all methods share; `mir` runs it again for its features, `paper` where "
-        "there are mixed views.",
+        "the views, which all methods share; `mir` runs it again for its features, `paper` over "
+        "its part of the views.",
         "",
         "## Methods",
         "",
@@ -157,7 +157,7 @@ def _setting_line(settings: Mapping[str, Any]) -> str:
         f"Student: `--graft={student['graft']} --student={student['source']}`. Budget of the "
         f"methods that train: {budget['updates']} updates of {budget['batch']} views; `paper` has "
         "its own for a teacher of 10 or 100 classes. All learn from the same views, "
-        "`finetune` and `paper` not from mixed ones: "
+        "`finetune` and `paper` from those of the transfer images alone: "
         f"`--views={data['views']} --mixed_views={data['mixed_views']}{_extra(data)}`."
     )
 
@@ -168,7 +168,7 @@ def _extra(data: Mapping[str, Any]) -> str:
     kind, _, path = data["extra_dataset"].partition(":")
     images, views = data["extra_images"], data["extra_views"]
     # Where something lies on one machine says nothing; its name does.
-    name = f"{kind}:{pathlib.PurePath(path).name}"
+    name = f"{kind}:{pathlib.PurePath(path).name if kind in ('folder', 'npz') else path}"
     return f" --extra_dataset={name} --extra_images={images} --extra_views={views}"
 
 

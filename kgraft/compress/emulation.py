@@ -66,8 +66,8 @@ def check_quantizable(plain: Any, done: tuple[str, ...] = ()) -> None:
             raise _refused(layer.name, f"a {kind} with the activation {name}")
         if done and kind in _NOTHING_KEPT:
             raise KgraftError(
-                f"--compress={'+'.join((*done, 'quantize'))} cannot keep what {' and '.join(done)} "
-                f"made of kernels in layer {layer.name!r}, a {kind}: take --compress=quantize "
+                f"--compress={'+'.join((*done, 'quantize'))} cannot emulate int8 behind "
+                f"{' and '.join(done)} in layer {layer.name!r}, a {kind}: take --compress=quantize "
                 "alone, or leave quantize out and take --formats=int8, which is quantised after "
                 "training"
             )

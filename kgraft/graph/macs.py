@@ -51,7 +51,8 @@ def _call_macs(call: Call, graph: Graph) -> int:
     if isinstance(op, kl.EinsumDense):
         return _einsum_macs(op.equation, graph.shapes[call.inputs[0]], op.kernel.shape)
     if isinstance(op, kl.MultiHeadAttention):
-        return _attention_macs(op, *(_positions(graph.shapes[value]) for value in call.inputs[:2]))
+        asking, asked = (_positions(graph.shapes[value]) for value in _query_and_value(call))
+        return _attention_macs(op, asking, asked)
     return 0
 
 
@@ -65,9 +66,14 @@ def _einsum_macs(equation: str, given: Shape, kernel: Shape) -> int:
     return math.prod(size or 1 for name, size in sizes.items() if name != names[0])
 
 
-def _attention_macs(op: Any, asking: int, asked: int | None = None) -> int:
+def _query_and_value(call: Call) -> tuple[str, str]:
+    """What asks and what is asked, given by place or by name; masks are neither."""
+    given = dict(zip(("query", "value"), call.args, strict=False)) | dict(call.kwargs)
+    return given["query"].value, given["value"].value
+
+
+def _attention_macs(op: Any, asking: int, asked: int) -> int:
     """Projections of both sides, their products, and the mean of values by them."""
-    asked = asking if asked is None else asked
     per_asking = math.prod(op.query_dense.kernel.shape) + math.prod(op.output_dense.kernel.shape)
     per_asked = math.prod(op.key_dense.kernel.shape) + math.prod(op.value_dense.kernel.shape)
     pairs = asking * asked * op.num_heads * (op.key_dim + op.value_dim)

@@ -33,7 +33,8 @@ def written(folder: pathlib.Path, hashes: list[str], settings: dict = SETTINGS) 
         selection="the last",
     )
     for draw, sample in enumerate(hashes):
-        store.save(dataclasses.replace(record, draw=draw, seed=draw, sample_sha256=sample))
+        changes = {"draw": draw, "seed": draw, "accuracy": 0.5 + draw / 10}
+        store.save(dataclasses.replace(record, sample_sha256=sample, **changes))
     write_comparison(folder, store, settings)
     return (folder / "compare.md").read_text("utf-8")
 
@@ -59,5 +60,5 @@ def test_extra_images_are_named_without_their_place(tmp_path):
 
 def test_mean_and_spread_are_in_percent(tmp_path):
     text = written(tmp_path, ["x", "y"])
-    deviation = np.std([50.0, 50.0], ddof=1)
-    assert f"| kd | 50.00 ± {deviation:.2f} |" in text
+    deviation = np.std([50.0, 60.0], ddof=1)
+    assert f"| kd | 55.00 ± {deviation:.2f} |" in text

@@ -80,7 +80,7 @@ def test_tables_and_picture(done):
     assert "![accuracy over shots](compare.svg)" in text
     assert "`--graft=3 --student=width:0.5`" in text
     assert "2 updates of 8 views" in text
-    assert "`finetune` and `paper` not from mixed ones: `--views=3 --mixed_views=0`." in text
+    assert "from those of the transfer images alone: `--views=3 --mixed_views=0`." in text
     assert text.splitlines()[2].startswith("Teacher: ")
     assert "million MACs" in text.splitlines()[2]
     assert "images.npz, teacher small.keras" in (folder / "compare.svg").read_text("utf-8")

@@ -157,9 +157,9 @@ def test_what_int8_cannot_be_emulated_in_is_named(layer, what):
 def test_what_cannot_be_kept_where_int8_is_emulated_is_named(first):
     given = model(kl.Conv2D(4, 3, name="conv"), kl.Conv2DTranspose(4, 3, name="up"))
     message = (
-        rf"^--compress={re.escape(first)}\+quantize cannot keep what {first.replace('+', ' and ')} "
-        "made of kernels in layer 'up', a Conv2DTranspose: take --compress=quantize alone, or "
-        "leave quantize out and take --formats=int8, which is quantised after training$"
+        rf"^--compress={re.escape(first)}\+quantize cannot emulate int8 behind "
+        f"{first.replace('+', ' and ')} in layer 'up', a Conv2DTranspose: take --compress=quantize "
+        "alone, or leave quantize out and take --formats=int8, which is quantised after training$"
     )
     with pytest.raises(KgraftError, match=message):
         check_compressible(given, CompressConfig(f"{first}+quantize"))

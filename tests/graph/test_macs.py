@@ -49,13 +49,15 @@ def test_one_layer(layer, shape, wanted):
     assert macs_of(layer(), shape) == wanted
 
 
+@pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("width", [None, 5], ids=["as_keys", "own"])
-def test_attention(width):
+def test_attention(width, by_name):
     """By its projections, and two products of every place that asks with every one asked."""
     asks, asked = keras.Input((7, 6)), 9
     values = kl.Dense(4)(kl.Reshape((asked, 6))(kl.Dense(asked * 6)(kl.Flatten()(asks))))
     layer = kl.MultiHeadAttention(2, 3, value_dim=width, name="attention")
-    macs = count_macs(trace_model(keras.Model(asks, layer(asks, values))))
+    made = layer(key=values, query=asks, value=values) if by_name else layer(asks, values)
+    macs = count_macs(trace_model(keras.Model(asks, made)))
     each = width or 3
     wanted = 7 * 6 * 2 * 3 + asked * 4 * 2 * (3 + each) + 7 * 2 * each * 6
     assert macs["attention"] == wanted + 7 * asked * 2 * (3 + each)
