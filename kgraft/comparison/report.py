@@ -145,8 +145,10 @@ def _same_images(records: Sequence[CellRecord]) -> list[str]:
     for shots in sorted({record.shots for record in records}):
         drawn = {r.draw: r.sample_sha256 for r in records if r.shots == shots and r.sample_sha256}
         if len(drawn) > len(set(drawn.values())) == 1:
-            lines += ["", f"All draws of {shots}-shot are of the same images, which are all there "]
-            lines[-1] += "are: its ± is over views and training."
+            told = (
+                "are of the same images, which are all there are: its ± is over views and training."
+            )
+            lines += ["", f"All draws of {shots}-shot {told}"]
     return lines
 
 

@@ -6,6 +6,18 @@ from kgraft.graph import Graph, run_calls
 from kgraft.students.channels import ChannelGroups, mixes_channels
 
 
+def channel_energy(x: np.ndarray) -> np.ndarray:
+    """Takes the mean square of each channel.
+
+    Args:
+        x: `[examples, ..., channels]`.
+
+    Returns:
+        Float64 `[channels]`.
+    """
+    return np.square(x, dtype="float64").mean(axis=tuple(range(x.ndim - 1)))
+
+
 def channel_scores(graph: Graph, groups: ChannelGroups, entry: np.ndarray) -> dict[int, np.ndarray]:
     """Says for each group what the layers that read it would miss without each channel.
 
@@ -25,7 +37,7 @@ def channel_scores(graph: Graph, groups: ChannelGroups, entry: np.ndarray) -> di
         if not mixes_channels(call.op):
             continue
         x = values[call.input]
-        energy = np.square(x, dtype="float64").mean(axis=tuple(range(x.ndim - 1)))
+        energy = channel_energy(x)
         kernel = np.asarray(call.op.kernel, "float64")
         reading = np.square(kernel).sum(
             axis=tuple(a for a in range(kernel.ndim) if a != kernel.ndim - 2)

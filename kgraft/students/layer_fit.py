@@ -9,6 +9,7 @@ import numpy as np
 
 from kgraft.graph import batch_slices
 from kgraft.students.channels import is_depthwise
+from kgraft.students.importance import channel_energy
 from kgraft.students.patches import patches_at
 from kgraft.students.ridge import (
     MOST_SQUARED,
@@ -167,8 +168,7 @@ class LayerFit:
         most = max(keep, MOST_FEATURES // kernel.shape[0])
         if most >= kernel.shape[1]:
             return np.arange(kernel.shape[1])
-        energy = np.square(self.x, dtype="float64").mean(axis=tuple(range(self.x.ndim - 1)))
-        scores = energy * np.square(kernel).sum(axis=(0, 2))
+        scores = channel_energy(self.x) * np.square(kernel).sum(axis=(0, 2))
         return np.sort(np.argsort(-scores, kind="stable")[:most])
 
     def _solved(

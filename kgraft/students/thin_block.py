@@ -26,7 +26,7 @@ from kgraft.students.blueprint import (
     split_activations,
 )
 from kgraft.students.channels import ChannelGroups, channel_groups
-from kgraft.students.importance import channel_scores
+from kgraft.students.importance import channel_energy, channel_scores
 from kgraft.students.ridge import fit_adapter
 from kgraft.students.solved_body import choices, solve_and_thin, solved_pattern
 from kgraft.students.thinning import Plan, plan_widths, thin_graph
@@ -200,7 +200,7 @@ def _add_exit_scores(
     at_entry = read.get(reader_groups.of(pattern.input)[0])
     if at_entry is None:
         # Nothing there says what it reads: the channels of most energy bring most.
-        at_entry = np.square(entry, dtype="float64").mean(axis=tuple(range(entry.ndim - 1)))
+        at_entry = channel_energy(entry)
     exits = groups.of(full.output)
     bounds = np.cumsum([groups.sizes[group] for group in exits])[:-1]
     for group, part in zip(exits, np.split(at_entry, bounds), strict=True):
