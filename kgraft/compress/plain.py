@@ -9,6 +9,8 @@ from kgraft.compress.layers import ACTIVATIONS, Spec, unsupported
 from kgraft.graph import Call, Ref
 
 MERGING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")
+# Of two values at a time, what comes in between is a value like any other.
+_PAIRWISE = ("Add", "Multiply", "Average", "Maximum", "Minimum")
 
 
 @dataclasses.dataclass
@@ -78,6 +80,9 @@ def add_layer(
 ) -> str:
     """Adds a layer; one whose activation both do not have is followed by layers that make it.
 
+    One that merges several values becomes layers of two each, and an average a sum that is scaled:
+    as one layer what comes in between would have no int8 range.
+
     Args:
         wiring: where to.
         name: of the layer.
@@ -91,6 +96,8 @@ def add_layer(
     Raises:
         KgraftError: its activation cannot be made of layers that both have.
     """
+    if spec.kind in _PAIRWISE and (len(inputs) > 2 or spec.kind == "Average"):
+        return _add_pairwise(wiring, name, spec, inputs)
     function = spec.settings.get("activation", "linear")
     if function in ACTIVATIONS:
         return wiring.add(name, spec, inputs, **training)
@@ -102,6 +109,18 @@ def add_layer(
         wiring.linear[id(spec)] = dataclasses.replace(spec, settings=settings)
     value = wiring.add(name, wiring.linear[id(spec)], inputs, **training)
     return add_activation(wiring, f"{name}_{function}", function, value)
+
+
+def _add_pairwise(wiring: Wiring, name: str, spec: Spec, inputs: Sequence[str]) -> str:
+    average = spec.kind == "Average"
+    pair = Spec("Add", {}) if average else spec
+    value, *others = inputs
+    for number, other in enumerate(others, 1):
+        last = number == len(others) and not average
+        # Each is a layer of its own, with a range of its own.
+        own = dataclasses.replace(pair)
+        value = wiring.add(name if last else f"{name}_{number}", own, [value, other])
+    return wiring.add(name, rescaling(1.0 / len(inputs)), [value]) if average else value
 
 
 def add_activation(wiring: Wiring, name: str, function: str, value: str) -> str:

@@ -118,6 +118,16 @@ def test_layers_of_several_inputs_cross(kind):
     assert_crosses(ends(lambda x: getattr(kl, kind)()([x, conv(x, 6, name="other")])))
 
 
+@pytest.mark.parametrize("kind", ["Add", "Multiply", "Average", "Maximum", "Minimum"])
+def test_layers_of_three_inputs_cross_as_layers_of_two(kind):
+    def merged(x):
+        return getattr(kl, kind)(name="m")([x, conv(x, 6, name="a"), conv(x, 6, name="b")])
+
+    assert_crosses(ends(merged))
+    made = to_tf_keras(ends(merged))
+    assert all(len(layer._inbound_nodes[0].parent_nodes) <= 2 for layer in made.layers)
+
+
 ACTIVATIONS = (
     *("relu", "sigmoid", "tanh", "silu", "gelu", "elu", "selu", "softplus", "softsign"),
     *("softmax", "exponential", "mish", "relu6", "leaky_relu", "hard_sigmoid", "hard_silu"),

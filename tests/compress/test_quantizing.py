@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 import numpy as np
+import pytest
 from keras import layers as kl
 
 from kgraft.compress import to_tf_keras
@@ -93,3 +94,22 @@ def test_files_with_transposed_convolutions_are_held_against_every_weight(stage,
         for tensor in load_interpreter(file.path).get_tensor_details()
     }
     assert [scales[shape] for shape in ((6, 3, 3, 3), (4, 3, 3, 6), (5, 4))] == [6, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["Add", "Average"])
+def test_layers_that_merge_several_values_are_emulated_pair_by_pair(stage, tmp_path, kind):
+    keras.utils.set_random_seed(8)
+    image = keras.Input(SHAPE)
+    x = kl.Rescaling(1 / 127.5, -1, name="pixels")(image)
+    branches = [kl.Conv2D(4, size, padding="same", name=f"conv{size}")(x) for size in (1, 3, 5)]
+    x = kl.ReLU(name="relu")(getattr(kl, kind)(name="merged")(branches))
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    student = keras.Model(image, kl.Dense(5, name="logits")(x), name="student")
+    made = dataclasses.replace(stage, student=student).run(
+        "quantize", compress_rate=1e-4, compress_steps=2
+    )
+    given = {"quantized": made.quantized}
+    (file,) = export_student(made.model, folder=tmp_path / "x", formats=["int8_qat"], **given)
+    views = stage.heldout.views.astype("float32")
+    (found,) = verify_exports([file], made.model, views, calibration=views, **given)
+    assert found.ok, found.why
