@@ -103,10 +103,16 @@ def fold_forward(folding: Folding, adapter: Call) -> tuple[str, ...]:
         The names of the calls that took it in.
 
     Raises:
-        CannotFoldError: a reader cannot take it.
+        CannotFoldError: a reader cannot take it, or the folded readers would be larger than
+            readers and adapter together.
     """
     readers, passed = _readers(folding, adapter.output)
     matrix = folding.matrix(adapter)
+    apart = sum(folding.of(reader)[0].size for reader in readers)
+    incoming, mid = matrix.shape
+    if apart // mid * incoming > apart + matrix.size:
+        names = ", ".join(reader.name for reader in readers)
+        raise CannotFoldError(f"folded into {names} it would cost more than it does alone")
     for reader in readers:
         kernel, *rest = folding.of(reader)
         folding.weights[reader.name] = [fold_into_reader_kernel(matrix, kernel), *rest]
