@@ -35,7 +35,20 @@ def check_found(records: Sequence[TrialRecord], config: TuneConfig, written: pat
 
 def _missed(records: Sequence[TrialRecord], config: TuneConfig) -> str:
     asked = " and ".join(_asked(config))
+    tried = sum(record.trial != START for record in records)
+    # Hyperband counts a trial's early rounds as trials of their own.
+    if tried < config.trials and config.tuner != "hyperband":
+        on = f"the space has no more than these {tried} trials: give another, in another "
+        return _nearest(records, config, asked, f"{on}--workdir", "or ask for no more than that")
     on = f"go on in this --workdir with --resume and more than --trials={config.trials}"
+    other = "or ask for no more than that, or give another space, in another one"
+    return _nearest(records, config, asked, on, other)
+
+
+def _nearest(
+    records: Sequence[TrialRecord], config: TuneConfig, asked: str, on: str, other: str
+) -> str:
+    """Says what came nearest, and what to do: one thing always, another where it was measured."""
     weighed = [r for r in records if r.shares]
     nearest = min(weighed, key=lambda r: _distance(r, config), default=None)
     has = _beyond(nearest, config) if nearest is not None else []
@@ -45,7 +58,7 @@ def _missed(records: Sequence[TrialRecord], config: TuneConfig) -> str:
     name = "the one it began with" if nearest.trial == START else f"trial {nearest.trial}"
     return (
         f"no student was found within {asked}: the nearest, {name}, has {' and '.join(has)}; "
-        f"{on}, or ask for no more than that, or give another space, in another one"
+        f"{on}, {other}"
     )
 
 

@@ -43,7 +43,9 @@ def test_what_it_has_would_do_as_a_bound():
     config = settings(max_latency=0.4, max_macs=0.5, trials=3)
     near = refused("2", 0.0)
     object.__setattr__(near, "shares", {"latency": 0.40001, "bytes": 1.0, "macs": 0.61})
-    assert message([record(START, 0.9, 0.9), refused("1", 0.7), near], config) == (
+    assert message(
+        [record(START, 0.9, 0.9), refused("1", 0.7), near, refused("3", 0.8)], config
+    ) == (
         "no student was found within --max_latency=0.4 and --max_macs=0.5: the nearest, trial 2, "
         f"has 0.4001 of the teacher's milliseconds and 0.61 of the teacher's multiply-adds; {ON}, "
         f"{OR}{END}"
@@ -54,18 +56,27 @@ def test_what_it_has_would_do_as_a_bound():
 
 def test_nothing_was_trained_whole():
     failed = TrialRecord(START, FAILED, {}, error="it broke")
-    part = record("1", 0.9, 0.3, part=0.5)
-    assert message([failed, part], settings(trials=3)) == (
+    parts = [record(str(n), 0.9, 0.3, part=0.5) for n in range(3)]
+    assert message([failed, *parts], settings(trials=3)) == (
         f"no student was trained whole (1 failed, first start: it broke): {ON}{END}"
     )
-    assert message([failed, part], settings(max_macs=0.5, trials=3)) == (
+    assert message([failed, *parts], settings(max_macs=0.5, trials=3)) == (
         "no student within --max_macs=0.5 was trained whole (1 failed, first start: it broke): "
         f"{ON}{END}"
     )
-    assert message([part], settings(trials=3)) == f"no student was trained whole: {ON}{END}"
+    assert message(parts, settings(trials=3)) == f"no student was trained whole: {ON}{END}"
 
 
 def test_all_failed():
     failed = [TrialRecord(name, FAILED, {}, error=f"no {name}") for name in ("1", "2")]
     told = message([record(START, 0.9, 0.9), *failed], settings())
     assert told == "all 2 trials failed, first 1: no 1"
+
+
+def test_a_space_with_no_further_trial():
+    config = settings(max_macs=0.5, trials=3)
+    assert message([record(START, 0.9, 0.9), refused("1", 0.7), refused("2", 0.6)], config) == (
+        "no student was found within --max_macs=0.5: the nearest, trial 2, has 0.6 of the "
+        "teacher's multiply-adds; the space has no more than these 2 trials: give another, in "
+        f"another --workdir, or ask for no more than that{END}"
+    )
