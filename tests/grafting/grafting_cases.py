@@ -44,9 +44,10 @@ def traced(layers: list[keras.layers.Layer], shape: tuple[int, ...]) -> Graph:
 def _thin(index: int, *, batchnorm: bool) -> StudentBlock:
     """Half of the convolutional block `index`, with adapters where it meets the teacher."""
     wide_in, width, thin = ((3, 6, 3), (6, 8, 4))[index]
-    body = [LAYERS.Conv2D(thin, 3, padding="same")]
+    # In front of a BatchNorm a bias changes nothing; its gradient would be noise, which Adam scales.
+    body = [LAYERS.Conv2D(thin, 3, padding="same", use_bias=not batchnorm)]
     if batchnorm:
-        body.append(LAYERS.BatchNormalization())
+        body.append(LAYERS.BatchNormalization(synchronized=True))
     body.append(LAYERS.ReLU())
     entry = [LAYERS.Conv2D(3, 1, use_bias=False)] if index else None
     return StudentBlock(
