@@ -34,6 +34,8 @@ from kgraft.graph import (
 # Bits of the kernels of each format whose kernels are rounded after training.
 _BITS = {"dynamic": 8, "int8": 8, "int16x8": 8, "aeq_int8": 8, "aeq_int4": 4, "aeq_mixed": 4}
 CORRECTED = tuple(_BITS)
+# LiteRT has no kernels of four bits for these.
+_EIGHT_BITS = (keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose)
 # The converter leaves kernels of fewer weights as they are in `dynamic`.
 _LEAST_DYNAMIC = 1024
 # Enough for means to settle: four times as many make a MobileNet's logits no better.
@@ -87,9 +89,13 @@ def _kernel_bits(name: str, graph: Graph) -> tuple[int | None, ...]:
         sizes = [kernel.shape.num_elements() for kernel, _ in kernels_of(op)]
         if name == "dynamic" and min(sizes) < _LEAST_DYNAMIC:
             bits[i] = None
+        elif _BITS[name] == 4 and isinstance(op, _EIGHT_BITS):
+            bits[i] = 8
+        elif _BITS[name] == 4 and len(sizes) > 1:
+            # Of a separable convolution the first kernel has eight bits, the second has four.
+            bits[i] = None
         elif name == "aeq_mixed" and i in (0, len(ops) - 1):
-            # Of a separable convolution one kernel alone is the file's first or last.
-            bits[i] = 8 if len(sizes) == 1 else None
+            bits[i] = 8
     return tuple(bits)
 
 

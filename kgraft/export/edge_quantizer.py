@@ -91,23 +91,31 @@ def _int8(_: bytes) -> Any:
 
 
 def _int4(_: bytes) -> Any:
-    from ai_edge_quantizer import recipe
-
-    return recipe.dynamic_wi4_afp32()
+    return _four_bits().get_quantization_recipe()
 
 
 def _mixed(float32: bytes) -> Any:
     """int4 weights, but int8 in the first and the last layer, which bear it worst."""
-    from ai_edge_quantizer import recipe_manager
     from ai_edge_quantizer.qtyping import TFLOperationName
 
-    manager = recipe_manager.RecipeManager()
-    every = TFLOperationName.ALL_SUPPORTED
-    manager.add_dynamic_config(regex=".*", operation_name=every, num_bits=4)
+    manager = _four_bits()
     ops: list[Op] = [op for op in read_ops(float32)[0] if op.op in _WEIGHTED]
     for op in {op.name: op for op in (ops[:1] + ops[-1:])}.values():
+        every = TFLOperationName.ALL_SUPPORTED
         manager.add_dynamic_config(regex=re.escape(op.name), operation_name=every, num_bits=8)
     return manager.get_quantization_recipe()
+
+
+def _four_bits() -> Any:
+    """int4 weights where LiteRT has kernels for them, and int8 where it does not."""
+    from ai_edge_quantizer import recipe_manager
+    from ai_edge_quantizer.qtyping import TFLOperationName as Name
+
+    manager = recipe_manager.RecipeManager()
+    manager.add_dynamic_config(regex=".*", operation_name=Name.ALL_SUPPORTED, num_bits=4)
+    for kind in (Name.DEPTHWISE_CONV_2D, Name.CONV_2D_TRANSPOSE):
+        manager.add_dynamic_config(regex=".*", operation_name=kind, num_bits=8)
+    return manager
 
 
 RECIPES: dict[str, Callable[[bytes], Any]] = {
