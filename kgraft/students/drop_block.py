@@ -55,6 +55,9 @@ def drop_block(block: Block, *, activations: Activations | None, seed: int) -> S
     fits = fits_of(body, lambda _: whole(pattern, target))
     blueprint = Blueprint(pattern, fits, np.arange(shapes[0][-1] or 1))
     entry = activations(block.index, affordable_views(pattern))
+    # The fit is pulled towards the weights there are: what no view says shall not stay as drawn.
+    for layer in body.layers:
+        layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
     solve_body(blueprint, body, entry=entry, student_entry=entry, seed=seed)
     return StudentBlock(block.index, body, notes=("dropped",), blueprint=blueprint)
 

@@ -111,3 +111,19 @@ def test_an_activation_in_front_of_a_pool_is_made_once(activation, stays):
     wanted = np.asarray(chain.graph(x))
     error = np.square(np.asarray(made.body(x)) - wanted).mean()
     assert error < 0.6 * np.square(wanted - wanted.mean(axis=0)).mean()
+
+
+def test_what_no_view_says_is_zero():
+    """Ten views of maps with a hundred channels: ninety directions no view has anything in."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4, 4, 3))
+    x = kl.ReLU(name="cut")(conv(image, 100, name="wide"))
+    x = kl.Dense(5, name="logits")(kl.GlobalAveragePooling2D()(kl.ReLU()(conv(x, 8, name="c"))))
+    chain = split_chain(trace_model(trained(keras.Model(image, x))), ("cut",))
+    activations = teacher_activations(chain, 10)
+    made = [drop_block(chain.blocks[1], activations=activations, seed=seed) for seed in (0, 1)]
+    one, two = (np.asarray(m.body.layers[-1].kernel) for m in made)
+    np.testing.assert_array_equal(one, two)
+    pooled = activations(1, 10).mean(axis=(1, 2))
+    unseen = np.linalg.svd(pooled)[2][10:]
+    np.testing.assert_allclose(unseen @ one, 0, atol=1e-4 * np.abs(one).max())
