@@ -121,7 +121,10 @@ def _inner_groups(short: Graph, channels: ChannelGroups, group: Run) -> dict[int
             if is_conv(call.op) and segments[0] in channels.of(call.input)
         ]
         free = len(segments) == 1 and not channels.is_locked(segments[0])
-        if free and segments[0] not in outside and len(readers) == 1 and readers[0] in names:
+        if not free or segments[0] in outside or len(readers) != 1 or readers[0] not in names:
+            continue
+        # One that reads other channels too, joined to these, would choose among all of them.
+        if channels.of(short.call(readers[0]).input) == segments:
             found[segments[0]] = readers[0]
     return found
 

@@ -1,5 +1,7 @@
 """The recipe `depth`: student blocks with fewer of the repeated units."""
 
+import dataclasses
+
 import numpy as np
 
 from kgraft.graph import (
@@ -11,7 +13,14 @@ from kgraft.graph import (
     without_training_layers,
 )
 from kgraft.students.block import StudentBlock
-from kgraft.students.blueprint import Blueprint, Parts, fits_of, split_activations, whole
+from kgraft.students.blueprint import (
+    Blueprint,
+    Parts,
+    fits_of,
+    split_activations,
+    sums_last,
+    whole,
+)
 from kgraft.students.channels import channel_groups
 from kgraft.students.depth import merge_units, without_units
 from kgraft.students.solved_body import solve_and_thin, solved_pattern
@@ -62,6 +71,8 @@ def solved_depth_block(
     groups = groups_of(block, units)
     full = split_activations(solved_pattern(block))
     merged = merge_units(full, groups)
+    # An activation taken out of a layer is one call more on the way to a sum.
+    merged = dataclasses.replace(merged, graph=sums_last(merged.graph))
 
     def parts_of(value: str) -> Parts:
         return merged.parts.get(value) or whole(full, value)

@@ -165,3 +165,36 @@ def test_units_whose_last_layer_is_scaled_say_that_they_stand_for_themselves():
     assert "so that 1 units stand for themselves" in made.notes[1]
     for fitted in (residual_stage(4), plain_units(4)):
         assert len(solved(chain_of(fitted), 2).notes) == 1
+
+
+def test_units_with_a_concatenation_are_merged():
+    """Who reads several branches, joined, could not choose among the channels of one."""
+    keras.utils.set_random_seed(0)
+    image = x = keras.Input((6, 6, 4))
+    for unit in range(3):
+        a = kl.ReLU()(conv(x, 3, name=f"a{unit}"))
+        b = kl.ReLU()(conv(x, 5, name=f"b{unit}"))
+        y = conv(kl.Concatenate(name=f"joined{unit}")([a, b]), 4, name=f"project{unit}")
+        x = kl.ReLU(name=f"out{unit}")(kl.Add(name=f"sum{unit}")([x, y]))
+    chain = chain_of(trained(keras.Model(image, x)))
+    full = pattern(chain.blocks[0])
+    (groups,) = group_runs(chain.blocks[0], full, 1)
+    body = solved(chain, 1).body
+    assert sorted(names(body)) == ["a0", "b0", "project0"]
+    assert [body.shapes[name][-1] for name in ("a0", "b0", "project0")] == [3, 5, 4]
+    assert error(body, chain) < 0.75 * error(without_units(full, groups), chain)
+
+
+def test_branches_of_a_sum_with_activations_inside_layers_and_apart():
+    keras.utils.set_random_seed(0)
+    image = x = keras.Input((6, 6, 4))
+    for unit in range(2):
+        a = conv(conv(x, 5, name=f"a{unit}", activation="relu"), 4, name=f"a_end{unit}")
+        b = conv(kl.ReLU()(conv(x, 5, name=f"b{unit}")), 4, name=f"b_end{unit}")
+        x = kl.ReLU(name=f"out{unit}")(kl.Add(name=f"sum{unit}")([a, b]))
+    chain = chain_of(trained(keras.Model(image, x)))
+    made = solved(chain, 1)
+    # What is fitted to the sum comes when all else that goes in is there.
+    assert [(fit.call, fit.value) for fit in made.blueprint.fits][-1] == ("a_end0", "sum0")
+    assert sorted(names(made.body)) == ["a0", "a_end0", "b0", "b_end0"]
+    assert np.isfinite(error(made.body, chain))
