@@ -1,6 +1,7 @@
 """An adapter folded into its neighbours: which layer can take it in, and the arithmetic."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -103,14 +104,12 @@ def fold_forward(folding: Folding, adapter: Call) -> tuple[str, ...]:
         The names of the calls that took it in.
 
     Raises:
-        CannotFoldError: a reader cannot take it, or the folded readers would be larger than
-            readers and adapter together.
+        CannotFoldError: a reader cannot take it, or the folded readers would have more weights and
+            more multiply-adds than readers and adapter together.
     """
     readers, passed = _readers(folding, adapter.output)
     matrix = folding.matrix(adapter)
-    apart = sum(folding.of(reader)[0].size for reader in readers)
-    incoming, mid = matrix.shape
-    if apart // mid * incoming > apart + matrix.size:
+    if _grows(folding, adapter, readers):
         names = ", ".join(reader.name for reader in readers)
         raise CannotFoldError(f"folded into {names} it would cost more than it does alone")
     for reader in readers:
@@ -122,6 +121,27 @@ def fold_forward(folding: Folding, adapter: Call) -> tuple[str, ...]:
             folding.overrides.setdefault(call.name, {})["target_shape"] = shape
     folding.graph = folding.graph.without(adapter.name)
     return tuple(reader.name for reader in readers)
+
+
+def _grows(folding: Folding, adapter: Call, readers: list[Call]) -> bool:
+    """Whether an adapter costs less alone, in weights and in multiply-adds.
+
+    Behind a pool its readers look at fewer places than it does, and take it in whatever they weigh.
+    """
+    incoming, mid = folding.matrix(adapter).shape
+    kernels = [folding.of(reader)[0].size for reader in readers]
+    work = [size * _places(folding, reader) for size, reader in zip(kernels, readers, strict=True)]
+
+    def grows(apart: int, alone: int) -> bool:
+        return apart * incoming > (apart + alone) * mid
+
+    alone = incoming * mid
+    return grows(sum(kernels), alone) and grows(sum(work), alone * _places(folding, adapter))
+
+
+def _places(folding: Folding, call: Call) -> int:
+    """At how many places a call's kernel is applied; an open size counts as one."""
+    return math.prod(dim or 1 for dim in folding.graph.shapes[call.output][1:-1])
 
 
 def can_absorb_at(graph: Graph, value: str) -> bool:

@@ -100,6 +100,17 @@ def test_forward_into_all_that_read_it():
     assert fold_with(fold_forward, folding_of(build)) == ("long", "short")
 
 
+def test_readers_behind_a_pool_take_an_adapter_in_whatever_they_weigh():
+    """They look at one place, where the adapter would look at all of them."""
+
+    def build(x):
+        return kl.Dense(50, name="reader")(kl.GlobalAveragePooling2D()(adapter(2)(x)))
+
+    folding = folding_of(build)
+    assert 4 * 50 > 2 * 50 + 4 * 2
+    assert fold_with(fold_forward, folding) == ("reader",)
+
+
 def test_forward_of_a_vector():
     folding = folding_of(lambda x: kl.Dense(5, name="reader")(adapter(3, rank=2)(x)), (6,))
     assert fold_with(fold_forward, folding, (6,)) == ("reader",)
