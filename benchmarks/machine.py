@@ -101,11 +101,18 @@ def describe(threads: int | None, others: OtherWork) -> dict[str, Any]:
     return {
         "other_programs_share": share,
         "cpu": cpu_name(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "threads": threads or len(os.sched_getaffinity(0)),
+        "cpus": _cores(),
+        "threads": threads or _cores(),
         "system": platform.platform(),
         "versions": versions((*PACKAGES, "torch")),
     }
+
+
+def _cores() -> int:
+    """The cores this process may use; where the system does not tell, all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def set_threads(threads: int | None) -> None:

@@ -23,7 +23,8 @@ _TIMEOUT = 600
 # Below it litert-benchmark's rounding to 0.01 ms is more than 1 %.
 _TELLING_MS = 1.0
 
-_COUNT = re.compile(r"\bcount=(\d+) .*?\bavg=([\d.e+]+)(.*)")
+# Where all runs took the same time, as a single one does, there is no `avg`.
+_COUNT = re.compile(r"\bcount=(\d+) (?:.*?\bavg|curr)=([\d.e+]+)(.*)")
 _THREADS = re.compile(r"(?:Num threads|threads used for CPU inference): \[(\d+)\]")
 _GRAPH = re.compile(r"Graph: \[(.+?)\]")
 _SUMMARY = re.compile(r"Inference \(avg\): ([\d.e+]+)")

@@ -45,6 +45,17 @@ def test_an_older_benchmark_model_tells_the_mean_alone():
     assert timing.typical_ms == pytest.approx(14.2909)
 
 
+def test_a_single_timed_run_is_not_the_warm_up():
+    """Of runs that all took the same time benchmark_model tells no mean."""
+    before, _, after = LOG.partition("INFO: count=70")
+    after = after[after.index("INFO: Inference timings") :]
+    single = f"{before}INFO: count=1 curr=2200000 p5=2200000 median=2200000 p95=2200000\n{after}"
+    _, timing, _ = from_log(single)
+    assert dataclasses.astuple(timing) == (4, 2200.0, 2200.0, 2200.0, 1)
+    same = single.replace("count=1 curr=2200000", "count=3 curr=2200000(all same)")
+    assert from_log(same)[1].runs == 3 and from_log(same)[1].mean_ms == 2200.0
+
+
 @pytest.mark.parametrize(
     "text", ["", "adb: no devices/emulators found\n", LOG.split("Inference")[0]]
 )
