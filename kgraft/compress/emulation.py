@@ -39,7 +39,12 @@ _KNOWN = (
 _NOTHING_KEPT = ("Conv2DTranspose",)
 # Without weights: it is enough to emulate what they put out.
 _OUTPUT_ONLY = ("Average", "Maximum", "Minimum", "Multiply", "Subtract")
-_AFFINE = ("BatchNormalization", "Normalization", "Rescaling")
+_SCALES = {
+    "BatchNormalization": " that scales other than channels of images",
+    "Normalization": " that scales other than channels of images",
+    "Rescaling": " or what comes to one, such as an Average or a hard sigmoid, that scales other "
+    "than channels of images",
+}
 _ACTIVATIONS = ("linear", "relu", "silu", "swish", "gelu", "softmax", "sigmoid", "tanh")
 # What a ReLU behind it becomes one op with.
 _FUSING = ("Add", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D")
@@ -58,8 +63,9 @@ def check_quantizable(plain: Any, done: tuple[str, ...] = ()) -> None:
     for layer in plain.layers:
         kind = type(layer).__name__
         if kind not in (*_KNOWN, *_OUTPUT_ONLY) and scale_and_offset(layer) is None:
-            what = " that scales other than channels of images" if kind in _AFFINE else ""
-            raise _refused(layer.name, f"a {kind}{what}")
+            raise _refused(layer.name, f"a {kind}{_SCALES.get(kind, '')}")
+        if kind == "ReLU" and (layer.threshold or (layer.negative_slope and layer.max_value)):
+            raise _refused(layer.name, "a ReLU with a threshold, or with a slope and a maximum")
         function = getattr(layer, "activation", None)
         name = getattr(function, "__name__", "linear")
         if function is not None and name not in _ACTIVATIONS:

@@ -99,7 +99,9 @@ def add_layer(
     if spec.kind in _PAIRWISE and (len(inputs) > 2 or spec.kind == "Average"):
         return _add_pairwise(wiring, name, spec, inputs)
     function = spec.settings.get("activation", "linear")
-    if function in ACTIVATIONS:
+    # A swish is two ops in a file: what goes in needs an int8 range, as a value of its own has.
+    inside = function == "silu" and spec.kind != "Activation"
+    if function in ACTIVATIONS and not inside:
         return wiring.add(name, spec, inputs, **training)
     if spec.kind == "Activation":
         return add_activation(wiring, name, function, inputs[0])

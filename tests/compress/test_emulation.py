@@ -135,8 +135,16 @@ def test_what_is_joined_keeps_its_order_and_is_rounded_once(make):
             kl.SeparableConv2D(4, 3, name="s"),
             "=quantize cannot emulate int8 in layer 's'",
         ),
+        (kl.ReLU(threshold=1.0, name="t"), "'t', a ReLU with a threshold, or with a slope and a m"),
+        (
+            kl.ReLU(6.0, 0.1, name="u"),
+            "'u', a ReLU with a threshold, or with a slope and a maximum",
+        ),
         (kl.BatchNormalization(axis=1, name="b"), "'b', a BatchNormalization that scales other"),
-        (kl.Rescaling(np.ones([8, 3]).tolist(), name="r"), "'r', a Rescaling that scales other"),
+        (
+            kl.Rescaling(np.ones([8, 3]).tolist(), name="r"),
+            "'r', a Rescaling or what comes to one, .* that",
+        ),
         (
             kl.Normalization(axis=1, mean=[0.0] * 8, variance=[1.0] * 8, name="n"),
             "'n', a Normalization that scales other than channels of images",

@@ -113,3 +113,21 @@ def test_layers_that_merge_several_values_are_emulated_pair_by_pair(stage, tmp_p
     views = stage.heldout.views.astype("float32")
     (found,) = verify_exports([file], made.model, views, calibration=views, **given)
     assert found.ok, found.why
+
+
+def test_a_swish_inside_a_layer_has_a_range_before_it(stage, tmp_path):
+    keras.utils.set_random_seed(9)
+    image = keras.Input(SHAPE)
+    x = kl.Rescaling(1 / 127.5, -1, name="pixels")(image)
+    x = kl.Conv2D(6, 3, activation="swish", name="conv")(x)
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    x = kl.Dense(4, activation="swish", name="hidden")(x)
+    student = keras.Model(image, kl.Dense(5, name="logits")(x), name="student")
+    made = dataclasses.replace(stage, student=student).run(
+        "quantize", compress_rate=1e-4, compress_steps=2
+    )
+    given = {"quantized": made.quantized}
+    (file,) = export_student(made.model, folder=tmp_path / "x", formats=["int8_qat"], **given)
+    views = stage.heldout.views.astype("float32")
+    (found,) = verify_exports([file], made.model, views, calibration=views, **given)
+    assert found.ok, found.why
