@@ -1,13 +1,16 @@
 """Keras Tuner's Tuner for graft schedules: it keeps failures, and waits quietly."""
 
 import contextlib
+import errno
 import io
+import os
 import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import keras_tuner
+import tensorflow as tf
 from keras_tuner.engine import trial as trial_module
 
 from kgraft.errors import KgraftError, reason_of
@@ -17,6 +20,9 @@ from kgraft.tuning.oracles import HYPERBAND_EPOCHS, make_oracle
 from kgraft.tuning.records import FAILED, TrialRecord
 
 _WAIT_SECONDS = 1.0
+_DISK_FULL = os.strerror(errno.ENOSPC)
+# In the folder of a trial that has run out of memory once.
+_OUT_OF_MEMORY = "out_of_memory"
 
 
 class GraftTuner(keras_tuner.Tuner):
@@ -76,6 +82,9 @@ class GraftTuner(keras_tuner.Tuner):
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Does a trial; one that fails has its record too.
 
+        What is the machine's fault ends the search, with the trial to be done again: Keras Tuner
+        would fail all trials to come as well, and never try them again.
+
         Args:
             trial: Keras Tuner's.
             *args: none.
@@ -86,12 +95,16 @@ class GraftTuner(keras_tuner.Tuner):
 
         Raises:
             FailedTrialError: the trial failed, with the reason.
+            OSError: the disk is full, or the like.
+            MemoryError: there is too little memory; or TensorFlow's `ResourceExhaustedError`.
         """
         hp = trial.hyperparameters
         part = hp.values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
         try:
             return super().run_trial(trial, *args, name=trial.trial_id, part=part, **kwargs)
         except Exception as error:
+            if self._ends_search(error, trial.trial_id):
+                raise
             values = active_values(self._laboratory.bench.config.opened, hp)
             record = TrialRecord(
                 trial.trial_id,
@@ -103,6 +116,23 @@ class GraftTuner(keras_tuner.Tuner):
             )
             self._laboratory.store.save(record)
             raise keras_tuner.errors.FailedTrialError(reason_of(error)) from error
+
+    def _ends_search(self, error: Exception, trial_id: str) -> bool:
+        """Whether an error is the machine's rather than the candidate's.
+
+        A candidate may be too large for any memory there is: one that runs out of it again, when
+        the search is gone on with, has failed.
+        """
+        # Files are written by Python, HDF5 and TensorFlow, each with errors of its own.
+        if isinstance(error, OSError) or _DISK_FULL in str(error):
+            return True
+        if not isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+            return False
+        noted = pathlib.Path(self.get_trial_dir(trial_id), _OUT_OF_MEMORY)
+        if noted.exists():
+            return False
+        noted.touch()
+        return True
 
     def _try_run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
         # Keras Tuner's own prints a traceback; the reason is in the record, and in one line.

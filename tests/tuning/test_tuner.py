@@ -1,0 +1,83 @@
+"""What ends a search and what only its trial, with trials that train nothing."""
+
+import errno
+import os
+
+import pytest
+import tensorflow as tf
+
+from kgraft.errors import KgraftError
+from kgraft.tuning.hypermodel import GraftHyperModel
+from kgraft.tuning.records import TRAINED, TrialRecord
+from kgraft.tuning.tuner import open_tuner
+
+TRIALS = 3
+
+
+@pytest.fixture
+def search(world, tmp_path):
+    """Searches in one folder; a trial by its name raises what is given for it."""
+
+    def run(**errors):
+        laboratory = world.laboratory(
+            tmp_path, vary=("batch=2|4|8|16",), trials=TRIALS, tuner="random"
+        )
+        done = []
+
+        def attempt(trial, values, *_, **__):
+            done.append(trial)
+            if trial in errors:
+                raise errors[trial]
+            return TrialRecord(trial, TRAINED, values, score=0.5), None
+
+        laboratory.attempt = attempt
+        tuner = open_tuner(
+            GraftHyperModel(laboratory), tmp_path, shared=False, on_trial=lambda _: None
+        )
+        try:
+            tuner.search()
+        finally:
+            run.done = done
+        return {record.trial: record.status for record in laboratory.store.records()}
+
+    return run
+
+
+def out_of_memory():
+    return tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.npy"), "No space left .*'a.npy'"),
+        (tf.errors.ResourceExhaustedError(None, None, "a; No space left on device"), "No space"),
+        (MemoryError("150 GiB"), "150 GiB"),
+        (out_of_memory(), "OOM when allocating"),
+    ],
+)
+def test_what_the_machine_lacks_ends_the_search_and_its_trial_is_done_again(search, error, message):
+    with pytest.raises(type(error), match=message):
+        search(**{"1": error})
+    assert search.done == ["0", "1"]
+    assert search() == dict.fromkeys("012", "trained")
+    assert search.done == ["1", "2"]
+
+
+def test_a_full_disk_never_fails_a_trial(search):
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            search(**{"0": OSError(errno.ENOSPC, "No space left on device")})
+    assert search() == dict.fromkeys("012", "trained")
+
+
+def test_a_candidate_too_large_for_the_memory_does_not_end_every_search(search):
+    with pytest.raises(MemoryError):
+        search(**{"1": MemoryError()})
+    assert search(**{"1": out_of_memory()}) == {"0": "trained", "1": "failed", "2": "trained"}
+
+
+def test_what_the_candidate_lacks_fails_its_trial(search):
+    found = search(**{"0": KgraftError("it broke"), "2": RuntimeError("it broke")})
+    assert found == {"0": "failed", "1": "trained", "2": "failed"}
+    assert search.done == ["0", "1", "2"]
