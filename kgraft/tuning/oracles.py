@@ -9,6 +9,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine import trial as trial_module
 
+from kgraft.data.write import write_json
 from kgraft.grafting.locks import file_lock
 
 OBJECTIVE = keras_tuner.Objective("score", "max")
@@ -93,6 +94,23 @@ class Reclaiming(keras_tuner.Oracle):
             return self._idle()
         self._stopped.add(tuner_id)
         return trial
+
+    def save(self) -> None:
+        """Writes the state of the search; Keras Tuner's own leaves half a file where it ends."""
+        write_json(self._get_oracle_fname(), self.get_state())
+
+    def _save_trial(self, trial: Any) -> None:
+        path = pathlib.Path(self._get_trial_dir(trial.trial_id), "trial.json")
+        write_json(path, trial.get_state())
+
+    def reload(self) -> None:
+        """Reads the search, without a trial that the process ended before it was given out.
+
+        Its file is written first. Nobody would do it, and it would count as one of all.
+        """
+        super().reload()
+        for trial_id in set(self.trials) - set(self.start_order):
+            del self.trials[trial_id]
 
     def _idle(self) -> Any:
         return trial_module.Trial(

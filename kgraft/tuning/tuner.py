@@ -13,6 +13,7 @@ import keras_tuner
 import tensorflow as tf
 from keras_tuner.engine import trial as trial_module
 
+from kgraft.data.write import write_json
 from kgraft.errors import KgraftError, reason_of
 from kgraft.tuning.declare import active_values
 from kgraft.tuning.hypermodel import GraftHyperModel
@@ -71,6 +72,12 @@ class GraftTuner(keras_tuner.Tuner):
     def on_search_begin(self) -> None:
         """Saves the search before its first trial, so that one killed in it is found again."""
         self.save()
+
+    def save(self) -> None:
+        """Writes the search, each file whole; Keras Tuner's own may leave half of one."""
+        if not self._is_worker():
+            self.oracle.save()
+        write_json(self._get_tuner_fname(), self.get_state())
 
     def pre_create_trial(self) -> None:
         """Waits a moment where the last request was answered at once with nothing to do."""

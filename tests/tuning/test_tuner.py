@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 
 import pytest
 import tensorflow as tf
@@ -37,7 +38,7 @@ def search(world, tmp_path):
         try:
             tuner.search()
         finally:
-            run.done = done
+            run.done, run.tuner = done, tuner
         return {record.trial: record.status for record in laboratory.store.records()}
 
     return run
@@ -81,3 +82,40 @@ def test_what_the_candidate_lacks_fails_its_trial(search):
     found = search(**{"0": KgraftError("it broke"), "2": RuntimeError("it broke")})
     assert found == {"0": "failed", "1": "trained", "2": "failed"}
     assert search.done == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("number", [1, 4, 6])
+def test_a_search_that_ends_while_it_writes_goes_on(search, tmp_path, monkeypatch, number):
+    """The search and its tuner are written, then a trial as it begins, and as it ends."""
+    write, written = pathlib.Path.write_text, []
+
+    def full(path, text, *args, **kwargs):
+        if tmp_path / "tuner" not in path.parents:
+            return write(path, text, *args, **kwargs)
+        written.append(path)
+        if len(written) < number:
+            return write(path, text, *args, **kwargs)
+        write(path, text[: len(text) // 2], *args, **kwargs)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            search()
+    assert search() == dict.fromkeys("012", "trained")
+    # What was written of a trial that nobody was given is drawn anew.
+    assert set(search.done) | {"0"} == set("012")
+
+
+def test_what_keras_tuner_writes_takes_the_place_of_the_file_before(search, tmp_path):
+    search()
+    states = tmp_path / "tuner"
+    written = [states / "oracle.json", states / "tuner0.json", states / "trial_0" / "trial.json"]
+    before = [path.read_text("utf-8") for path in written]
+    for path in written:
+        os.link(path, path.with_suffix(".before"))
+    search.tuner.oracle.update_trial("0", {"score": 0.75})
+    search.tuner.save()
+    for path, text in zip(written, before, strict=True):
+        assert path.with_suffix(".before").read_text("utf-8") == text
+        assert not path.samefile(path.with_suffix(".before"))
