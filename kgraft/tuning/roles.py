@@ -2,14 +2,16 @@
 
 import contextlib
 import dataclasses
+import errno
 import pathlib
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import grpc
 
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, one_line
 from kgraft.grafting.locks import file_lock
 from kgraft.tuning.oracles import worker_lock
 
@@ -95,6 +97,72 @@ def held_alive(workers: pathlib.Path, role: Role) -> Iterator[None]:
     raise KgraftError(
         f"another process is at work in {workers.parent} as {role.name}: wait for it, or "
         f"give this one a {_VARIABLES[2]} of its own (docs/tuning.md)"
+    )
+
+
+@contextlib.contextmanager
+def serving(role: Role) -> Iterator[None]:
+    """Sees to it that a chief has its address for itself before it serves there.
+
+    gRPC shares a port with others that do (SO_REUSEPORT), so that two chiefs at one address would
+    each get some of the other's workers, and both searches would be mixed.
+
+    Args:
+        role: this process's; for one that is no chief nothing is done.
+
+    Raises:
+        KgraftError: another process listens there, or it is no address of this machine.
+    """
+    if not role.chief:
+        yield
+        return
+    _check_address(role)
+    try:
+        yield
+    except RuntimeError as error:
+        # Keras Tuner's server, where another process was faster by an instant.
+        if "Failed to bind" not in str(error):
+            raise
+        raise KgraftError(_taken(role)) from error
+
+
+def _check_address(role: Role) -> None:
+    try:
+        found = socket.getaddrinfo(role.host, role.port, type=socket.SOCK_STREAM)
+        # One is enough for gRPC: a name may have an IPv6 address on a machine without IPv6.
+        failed = [reason for one in found if (reason := _failed_to_bind(*one)) is not None]
+    except (OSError, UnicodeError) as error:
+        raise KgraftError(_not_served(role, error)) from error
+    for reason in failed:
+        if reason.errno == errno.EADDRINUSE:
+            raise KgraftError(_taken(role)) from reason
+    if len(failed) == len(found):
+        raise KgraftError(_not_served(role, failed[0])) from failed[0]
+
+
+def _failed_to_bind(family: int, kind: int, protocol: int, _: str, address: Any) -> OSError | None:
+    try:
+        with socket.socket(family, kind, protocol) as tried:
+            # Connections of a chief that was killed linger on; whoever listens is in the way still.
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def _taken(role: Role) -> str:
+    return (
+        f"the chief needs {role.host}:{role.port} for itself, and another chief or program listens "
+        f"there: wait for it, or give chief and workers another {_VARIABLES[1]} (docs/tuning.md)"
+    )
+
+
+def _not_served(role: Role, error: Exception) -> str:
+    return (
+        f"the chief cannot listen at {role.host}:{role.port} ({one_line(error)}): "
+        f"{_VARIABLES[0]} must be an address of the machine that the chief runs on, and "
+        f"{_VARIABLES[1]} a port that it may open (docs/tuning.md)"
     )
 
 

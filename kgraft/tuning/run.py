@@ -28,7 +28,15 @@ from kgraft.tuning.outcome import check_found
 from kgraft.tuning.records import FAILED, START, TrialRecord, TrialStore
 from kgraft.tuning.report import JSON_NAME, line, table, write_search
 from kgraft.tuning.retrain import Retrained, retrain
-from kgraft.tuning.roles import WORKERS, Role, answered, await_chief, find_role, held_alive
+from kgraft.tuning.roles import (
+    WORKERS,
+    Role,
+    answered,
+    await_chief,
+    find_role,
+    held_alive,
+    serving,
+)
 from kgraft.tuning.trial import Laboratory
 from kgraft.tuning.tuner import open_tuner
 
@@ -134,7 +142,8 @@ def _search(
         with answered(role):
             if _has_work(role, store, config.trials, say):
                 model = GraftHyperModel(laboratory)
-                open_tuner(model, workdir, shared=role.shared, on_trial=on_trial).search()
+                with serving(role):
+                    open_tuner(model, workdir, shared=role.shared, on_trial=on_trial).search()
         if role.works:
             # The worker that was at it may have died.
             _try_start(laboratory, workdir, on_trial)

@@ -1,5 +1,6 @@
 import contextlib
 import socket
+from concurrent import futures
 
 import grpc
 import pytest
@@ -8,7 +9,7 @@ from kgraft.errors import KgraftError
 from kgraft.grafting.locks import file_lock
 from kgraft.tuning import roles
 from kgraft.tuning.oracles import worker_lock
-from kgraft.tuning.roles import Role, answered, await_chief, find_role, held_alive
+from kgraft.tuning.roles import Role, answered, await_chief, find_role, held_alive, serving
 
 ADDRESS = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": "8000"}
 
@@ -92,3 +93,77 @@ def test_a_chief_that_is_lost_is_an_error_of_one_line(silent_port):
         answered(worker_at(silent_port)),
     ):
         channel.unary_unary("/Oracle/GetSpace")(b"", timeout=30)
+
+
+def chief_at(port, host="127.0.0.1"):
+    return Role("chief", shared=True, chief=True, host=host, port=port)
+
+
+@contextlib.contextmanager
+def grpc_server(port):
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_a_second_chief_on_the_same_port_is_refused(free_port):
+    with grpc_server(free_port):
+        with grpc_server(free_port):
+            pass  # gRPC has nothing against it.
+        for host in ("127.0.0.1", "localhost"):
+            with pytest.raises(
+                KgraftError,
+                match=rf"the chief needs {host}:{free_port} for itself, and another chief or "
+                r"program listens there: .* another KERASTUNER_ORACLE_PORT",
+            ):
+                serving(chief_at(free_port, host)).__enter__()
+        with serving(worker_at(free_port)), serving(Role()):
+            pass
+
+
+def test_a_program_that_takes_the_port_in_the_last_moment(free_port):
+    with (
+        pytest.raises(KgraftError, match=rf"the chief needs 127.0.0.1:{free_port} for itself"),
+        socket.socket() as program,
+        serving(chief_at(free_port)),
+    ):
+        program.bind(("127.0.0.1", free_port))
+        program.listen()
+        grpc_server(free_port).__enter__()
+    with pytest.raises(RuntimeError, match="it broke"), serving(chief_at(free_port)):
+        raise RuntimeError("it broke")
+
+
+def test_a_chief_on_a_machine_that_is_not_its_own(free_port):
+    for host in ("192.0.2.1", "no.such.host.invalid", "a" * 70):
+        with pytest.raises(
+            KgraftError,
+            match=rf"cannot listen at {host}:{free_port} \(.+\): KERASTUNER_ORACLE_IP must be an",
+        ):
+            serving(chief_at(free_port, host)).__enter__()
+
+
+def test_a_chief_that_is_started_again_has_its_port(free_port):
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", free_port))
+        listening.listen()
+        with socket.create_connection(("127.0.0.1", free_port)) as worker:
+            # The side that closes first keeps the address for a minute.
+            listening.accept()[0].close()
+            worker.recv(1)
+    with pytest.raises(OSError, match="in use"), socket.socket() as plain:
+        plain.bind(("127.0.0.1", free_port))
+    with serving(chief_at(free_port)), grpc_server(free_port):
+        pass

@@ -76,7 +76,8 @@ def test_a_search_ends_where_its_space_has_no_further_points(tmp_path, monkeypat
     laboratory = types.SimpleNamespace(bench=bench, store=store)
     tuner = types.SimpleNamespace(search=lambda: store.save(record("0", 0.5, 0.5)))
     monkeypatch.setattr(run, "open_tuner", lambda *_, **__: tuner)
-    chief, trials = Role("chief", shared=True, chief=True), bench.config.trials
+    chief = Role("chief", shared=True, chief=True, host="127.0.0.1")
+    trials = bench.config.trials
     run._search(laboratory, tmp_path, chief, said.append)
     assert said[-1] == f"1 of {trials} trials: the space has no further points"
     # Nobody listens there any more, and a worker that comes late does not wait for it.
@@ -84,3 +85,18 @@ def test_a_search_ends_where_its_space_has_no_further_points(tmp_path, monkeypat
     assert not run._has_work(late, store, trials, pytest.fail)
     assert not run._has_work(chief, store, trials, pytest.fail)
     assert run._has_work(chief, store, trials + 1, pytest.fail)
+
+
+def test_a_chief_does_not_share_its_port(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path)
+    store.start({})
+    bench = types.SimpleNamespace(config=settings(), judge=types.SimpleNamespace(views=(), note=""))
+    laboratory = types.SimpleNamespace(bench=bench, store=store)
+    monkeypatch.setattr(run, "open_tuner", pytest.fail)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        chief = Role("chief", shared=True, chief=True, host="127.0.0.1", port=port)
+        with pytest.raises(KgraftError, match=f"the chief needs 127.0.0.1:{port} for itself"):
+            run._search(laboratory, tmp_path, chief, lambda _: None)
