@@ -81,15 +81,17 @@ class TuneConfig:
         for cost in COSTS:
             at_least(f"weigh_{cost}", getattr(self, f"weigh_{cost}"), 0)
             above_zero(f"max_{cost}", getattr(self, f"max_{cost}"))
-        self._check_hyperband()
         self._check_labels()
         self._check_run()
         check_space(self.opened, self.run)
+        self._check_hyperband()
 
     def _check_hyperband(self) -> None:
         """Refuses so few trials that none would train more than a part of its phases."""
         least = sum(HYPERBAND_ROUNDS)
-        if self.tuner == "hyperband" and self.trials < least:
+        few = self.tuner == "hyperband" and self.trials < least
+        # The one phase of a single block is all of a ninth.
+        if few and self.opened.most_grafted(self.run) > 1:
             ninths, thirds, whole = HYPERBAND_ROUNDS
             raise KgraftError(
                 f"--tuner=hyperband needs --trials={least} or more: {ninths} train a ninth of "

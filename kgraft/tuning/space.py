@@ -8,7 +8,7 @@ from typing import Any
 
 from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
-from kgraft.students.recipes import parse_recipe
+from kgraft.students.recipes import Recipe, parse_recipe
 from kgraft.tuning.candidate import (
     BLOCK,
     CUTS,
@@ -88,6 +88,21 @@ class Space:
         domain = self.parameters.get(CUTS)
         values = domain.listed() if domain is not None else None
         return tuple(read_cuts(v) for v in values) if values else (base.teacher.cuts,)
+
+    def most_grafted(self, base: RunConfig) -> int:
+        """Returns the most blocks that a trial may replace; the start is none."""
+        return max(
+            sum(
+                self._may_be_replaced(index, recipe)
+                for index, recipe in enumerate(start_recipes(base, count_blocks(cuts)))
+            )
+            for cuts in self.cut_options(base)
+        )
+
+    def _may_be_replaced(self, index: int, start: Recipe) -> bool:
+        domain = self.parameters.get(f"block{index}")
+        varied = domain.listed() if domain is not None else None
+        return any(recipe != "keep" for recipe in varied or (recipe_text(start),))
 
     def most_views(self, base: RunConfig) -> int:
         """Returns the most training views of an image that a trial may have, or the start."""

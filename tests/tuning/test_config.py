@@ -52,6 +52,29 @@ def test_wrong_settings(changes, message):
         settings(**changes)
 
 
+@pytest.mark.parametrize(
+    ("vary", "changes", "allowed"),
+    [
+        (("batch=8|16",), {"graft": "1"}, True),
+        (("block1=keep|width:0.5",), {"graft": "1"}, True),
+        (("batch=8|16",), {"graft": "1-2"}, False),
+        (("block2=keep|width:0.5",), {"graft": "1"}, False),
+        # Only the start replaces block 1, and is trained whole in any case.
+        (("block1=keep", "block2=depth:2|width:0.5"), {"graft": "1"}, True),
+        # What more cuts make is replaced as --student says.
+        (("teacher_cuts=first+second|first+second+third",), {"graft": "2"}, False),
+        (("teacher_cuts=first|first+second",), {"graft": "1"}, True),
+    ],
+)
+def test_hyperband_may_be_short_where_every_trial_has_one_phase(vary, changes, allowed):
+    changes |= {"tuner": "hyperband", "trials": 3}
+    if allowed:
+        assert settings(*vary, **changes).trials == 3
+        return
+    with pytest.raises(KgraftError, match="--tuner=hyperband needs --trials=13 or more"):
+        settings(*vary, **changes)
+
+
 def test_editing_the_space_during_a_search_changes_nothing(tmp_path):
     file = tmp_path / "space.py"
     text = "from kgraft.tuning import choice\nSPACE = {'batch': choice(8, 16)}\n"
