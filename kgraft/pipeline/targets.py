@@ -20,8 +20,9 @@ from kgraft.students import Start, make_student
 # Ranges do not matter here: bytes and milliseconds are the same for any.
 _CALIBRATION_IMAGES = 8
 _NO_FILE = (
-    "warning: there will be no .tflite file to hold against --target_bytes and "
-    "--target_latency_ms, which sparse is not; add one to --formats"
+    "warning: no file is held against --target_bytes and --target_latency_ms: a SavedModel, an "
+    "ONNX file and sparse, whose zeros come with training, are not; add another format, such as "
+    "float32, to --formats"
 )
 
 
@@ -73,9 +74,11 @@ def target_lines(found: Mapping[str, tuple[int, float]], config: ExportConfig) -
     ]
     if meeting:
         return (f"{wanted} will be met, as far as this machine at one thread tells, by", *meeting)
+    sparse = "sparse" in config.formats
+    but = " (sparse, whose zeros come with training, not counted)" if sparse else ""
     return (
-        f"warning: no file of this student will meet {wanted} on this machine at one thread; give "
-        "a smaller --student, more blocks to --graft, or other --formats",
+        f"warning: no file of this student{but} will meet {wanted} on this machine at one thread; "
+        "give a smaller --student, more blocks to --graft, or other --formats",
         *figures.values(),
     )
 

@@ -41,12 +41,27 @@ def test_large_figures_have_all_their_digits():
     assert "--target_latency_ms=0.05 on" in lines(target_latency_ms=0.05)[0]
 
 
-def test_without_a_file_for_the_device_nothing_is_held_against_targets(world, capsys):
-    config = world.config(formats=("saved_model",), target_bytes=100)
+def test_what_is_said_of_no_file_is_not_said_of_sparse():
+    first, *rest = lines(target_bytes=100, formats=("float32", "int8", "sparse"))
+    assert first.startswith(
+        "warning: no file of this student (sparse, whose zeros come with training, not counted) "
+        "will meet --target_bytes=100 on this machine at one thread; give a smaller --student"
+    )
+    assert len(rest) == 2
+
+
+@pytest.mark.parametrize(
+    "asked", [{"formats": ("saved_model",)}, {"formats": ("sparse",), "compress": "prune"}]
+)
+def test_without_a_file_that_can_be_weighed_nothing_is_held_against_targets(world, capsys, asked):
+    config = world.config(**asked, target_bytes=100)
     watch = Stopwatch()
     warn_of_targets(None, config, watch)
     told = capsys.readouterr().err
-    assert "warning: there will be no .tflite file to hold against --target_bytes" in told
+    assert (
+        "warning: no file is held against --target_bytes and --target_latency_ms: a SavedModel, an "
+        "ONNX file and sparse, whose zeros come with training, are not; add another format" in told
+    )
     assert "student_float32" not in told and "targets" not in watch.whole()
 
 
