@@ -63,6 +63,11 @@ class NpzSource(Source):
         """Class of each image, int64 `[images]`; None for a file without labels."""
         return self._labels
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the file has labels; it may name classes and have none."""
+        return self._labels is not None
+
     def attempts(self, positions: Sequence[int] | None = None) -> Iterator[Attempt]:
         """Yields each image with its label; an array has no corrupt images."""
         for position in range(len(self)) if positions is None else positions:

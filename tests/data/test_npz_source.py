@@ -41,6 +41,14 @@ def test_labels_and_channels_may_be_missing(save):
     assert [label for _, label in source.iterate()] == [None] * 5
 
 
+def test_names_of_classes_are_no_labels(save):
+    names = ["a", "b", "c"]
+    source = open_source(save(images=IMAGES, class_names=names))
+    assert source.class_names == ("a", "b", "c")
+    assert not source.has_labels
+    assert open_source(save(images=IMAGES, labels=LABELS, class_names=names)).has_labels
+
+
 def test_floats_in_pixel_range_are_rounded(save):
     source = open_source(save(images=IMAGES.astype(np.float32) + 0.4))
     np.testing.assert_array_equal(source.read(2), IMAGES[2])

@@ -70,6 +70,15 @@ def test_a_split_whose_labels_are_all_minus_one_has_none(teacher, world, tmp_pat
     assert len(found.source) == 3
 
 
+def test_a_file_of_images_and_class_names_has_no_labels(teacher, world, tmp_path):
+    pixels = np.zeros((3, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "named.npz", images=pixels, class_names=["red", "green", "blue", "yellow"])
+    config = world.config(eval_dataset=f"npz:{tmp_path}/named.npz").data
+    message = r"named\.npz, split test, has no labels to report accuracy by: give a labelled test"
+    with pytest.raises(KgraftError, match=message):
+        open_test_set(config, teacher)
+
+
 def test_labels_that_are_no_logits_are_found_before_training(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 16, 16, 3), np.uint8), labels=[0, 4, 2])
     test = test_set.TestSet(open_source(f"npz:{tmp_path}/a.npz", split="test"), "none")
