@@ -18,8 +18,9 @@ _MOST_CLASSES = 1_000_000
 class NpzSource(Source):
     """The arrays `images`, and optionally `labels` and `class_names`, of an npz file.
 
-    A file may hold several splits instead: `train_images`, `train_labels`, `test_images`, ... An
-    array is read when it is first asked for.
+    A file may hold several splits instead: `train_images`, `train_labels`, `test_images`, ... Where
+    it has both, `images` stand for the splits that have no array of their own. An array is read
+    when it is first asked for.
     """
 
     def __init__(self, path: str, *, split: str = "train", name: str | None = None) -> None:
@@ -50,7 +51,7 @@ class NpzSource(Source):
 
     @property
     def ids_span_splits(self) -> bool:
-        """Whether the file has one array of images, which any name of a split stands for."""
+        """Whether these are the images that a split without an array of its own is read from."""
         return self._image_key == "images"
 
     @functools.cached_property
@@ -95,10 +96,9 @@ class NpzSource(Source):
             raise KgraftError(f"{self._where(key)} cannot be read: {reason}") from error
 
     def _find_images(self, keys: list[str], split: str) -> str:
-        if "images" in keys:
-            return "images"
-        if f"{split}_images" in keys:
-            return f"{split}_images"
+        for key in (f"{split}_images", "images"):
+            if key in keys:
+                return key
         splits = [one_line(key.removesuffix("_images")) for key in keys if key.endswith("_images")]
         if splits:
             raise KgraftError(

@@ -64,6 +64,15 @@ def test_splits(save):
         open_source(spec, split="valid")
 
 
+def test_a_split_of_its_own_comes_before_images_without_one(save):
+    spec = save(images=IMAGES, labels=LABELS, test_images=IMAGES[:2], test_labels=LABELS[1:3])
+    test = open_source(spec, split="test")
+    assert len(test) == 2 and test.labels.tolist() == [2, 1]
+    assert not test.ids_span_splits
+    for split in ("train", "valid"):
+        assert len(open_source(spec, split=split)) == 5
+
+
 def test_split_of_a_file_without_splits_is_the_whole_file(save):
     assert len(open_source(save(images=IMAGES), split="test")) == 5
 
