@@ -133,7 +133,14 @@ class NpzSource(Source):
                 f"{self._where('class_names')} must be text [{needed} or more], one name a class; "
                 f"got {names.dtype} {list(names.shape)}"
             )
-        return tuple(n.decode() if isinstance(n, bytes) else str(n) for n in names.tolist())
+        return tuple(self._as_text(name) for name in names.tolist())
+
+    def _as_text(self, name: str | bytes) -> str:
+        """Returns a class name, which goes into files that are UTF-8."""
+        try:
+            return (name if isinstance(name, bytes) else name.encode()).decode()
+        except UnicodeError:
+            raise KgraftError(f"{self._where('class_names')} must be UTF-8; got {name!r}") from None
 
 
 def _as_pixels(images: np.ndarray, where: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from kgraft.export.convert import float32_bytes
 from kgraft.export.device import microcontroller_notes, phone_commands
 from kgraft.export.extras import check_extras
-from kgraft.export.guards import check_folder
+from kgraft.export.guards import check_folder, check_labels
 from kgraft.export.judge import Demands, Reference, check_verified, with_test
 from kgraft.export.latency import measure_latencies, measure_timings
 from kgraft.export.litert_tool import (
@@ -54,6 +54,7 @@ __all__ = [
     "Verification",
     "check_extras",
     "check_folder",
+    "check_labels",
     "check_resolution",
     "check_verified",
     "export_student",

@@ -10,6 +10,7 @@ import numpy as np
 from kgraft.config import RunConfig
 from kgraft.data.preprocess import preprocess
 from kgraft.errors import KgraftError
+from kgraft.export import check_labels
 from kgraft.grafting import (
     Compute,
     Phase,
@@ -104,6 +105,8 @@ def open_job(config: RunConfig, watch: Stopwatch, model: keras.Model | None = No
         transfer = open_transfer(config.data, graph)
         check_drawn_apart(config.data, transfer, test)
         names = class_names(config.data, transfer.images, test, teacher.classes)
+        # The export would refuse them, after training.
+        check_labels(names, teacher.classes)
         if test is not None:
             check_test_set(test, transfer.size, names, classes=teacher.classes)
     return Job(teacher, own, recipes, phases, transfer, test, names)

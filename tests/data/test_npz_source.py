@@ -49,6 +49,11 @@ def test_names_of_classes_are_no_labels(save):
     assert open_source(save(images=IMAGES, labels=LABELS, class_names=names)).has_labels
 
 
+def test_names_may_be_bytes(save):
+    source = open_source(save(images=IMAGES, class_names=["café".encode(), b"b"]))
+    assert source.class_names == ("café", "b")
+
+
 def test_floats_in_pixel_range_are_rounded(save):
     source = open_source(save(images=IMAGES.astype(np.float32) + 0.4))
     np.testing.assert_array_equal(source.read(2), IMAGES[2])
@@ -99,6 +104,8 @@ def test_split_of_a_file_without_splits_is_the_whole_file(save):
         ),
         ({"images": IMAGES, "labels": LABELS, "class_names": ["a"]}, r"text \[3 or more\]"),
         ({"images": IMAGES, "class_names": [1, 2]}, r"must be text \[0 or more\].*got int64"),
+        ({"images": IMAGES, "class_names": [b"caf\xe9"]}, r"must be UTF-8; got b'caf\\xe9'"),
+        ({"images": IMAGES, "class_names": ["caf\udce9"]}, r"must be UTF-8; got 'caf\\udce9'"),
         ({"images": np.array([None] * 5)}, r"'images' cannot be read: Object arrays"),
     ],
 )

@@ -337,6 +337,14 @@ def test_a_bad_labels_file(refused, tmp_path, content, part):
     assert message.startswith("--labels") and str(path) in message and part in message
 
 
+def test_a_class_name_of_two_lines(refused, world, tmp_path):
+    with np.load(world.npz.removeprefix("npz:")) as arrays:
+        changed = {**arrays, "class_names": ["red", "green\nish", "blue", "yellow"]}
+    np.savez(tmp_path / "named.npz", **changed)
+    message = refused(dataset=f"npz:{tmp_path / 'named.npz'}")
+    assert message == "a label must be one line; got 'green\\nish'"
+
+
 # The work folder.
 
 
