@@ -84,7 +84,7 @@ def deliver(
         KgraftError: a format cannot be written.
     """
     model = compressed.model
-    _forget_another_delivery(workdir, config)
+    _forget_report_of_other("compress", workdir, config)
     save_model(model, workdir / STUDENT)
     takes = device_input(config.export, job.teacher.preprocess, job.transfer.resize)
     files, verifications = export_verified(
@@ -96,24 +96,24 @@ def deliver(
         folder=export_folder(workdir),
         watch=watch,
         quantized=compressed.quantized,
+        on_written=lambda: _forget_report_of_other("export", workdir, config),
     )
     return Delivery(model, fused, compressed, files, takes, verifications)
 
 
-def _forget_another_delivery(workdir: pathlib.Path, config: RunConfig) -> None:
-    """Removes the report of a student and exports that these take the place of.
+def _forget_report_of_other(part: str, workdir: pathlib.Path, config: RunConfig) -> None:
+    """Removes the report where its settings of a part of the run are not these.
 
     A run may be gone on with to another third stage or to other formats, and stopped before it has
-    its own report.
+    its own report. That of a student goes before the student, that of exports when they are
+    replaced: they stay where no others can be made.
     """
     path = workdir / JSON_NAME
     if not path.exists():
         return
-    settings = config.to_dict()
-    wanted = json.loads(json.dumps({part: settings[part] for part in ("compress", "export")}))
+    wanted = json.loads(json.dumps(config.to_dict()[part]))
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["flags"]
-        same = all(before[part] == value for part, value in wanted.items())
+        same = json.loads(path.read_text(encoding="utf-8"))["flags"][part] == wanted
     except (OSError, ValueError, KeyError, TypeError):
         same = False
     if not same:

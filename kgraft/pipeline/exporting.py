@@ -1,6 +1,7 @@
 """A student written in every format and held against itself, in a run or after it."""
 
 import pathlib
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -51,6 +52,7 @@ def export_verified(
     folder: pathlib.Path,
     watch: Stopwatch,
     quantized: QuantizedStudent | None = None,
+    on_written: Callable[[], None] = lambda: None,
 ) -> tuple[tuple[ExportedFile, ...], tuple[Verification, ...]]:
     """Writes a student in every format and verifies each file.
 
@@ -63,6 +65,7 @@ def export_verified(
         folder: the export folder, replaced as a whole.
         watch: times the parts.
         quantized: the student trained with int8 emulated, for `int8_qat`.
+        on_written: called when the folder has been replaced and no file is verified yet.
 
     Returns:
         The files and what was found of each.
@@ -82,6 +85,7 @@ def export_verified(
             takes=takes,
             quantized=quantized,
         )
+        on_written()
     with watch.part("verification", f"verifying {len(files)} exported files"):
         verifications = verify_exports(
             files,

@@ -13,7 +13,7 @@ from kgraft import api
 from kgraft.config import ExportConfig
 from kgraft.errors import KgraftError
 from kgraft.export import TFLiteRunner, read_labels
-from kgraft.pipeline import delivery
+from kgraft.pipeline import delivery, exporting
 from kgraft.pipeline.finished import read_finished
 from kgraft.pipeline.reexport import export_again
 from kgraft.pipeline.reexport_config import ReexportConfig
@@ -125,6 +125,31 @@ def test_the_report_of_other_exports_does_not_stay(world, workdir, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         api.distill(world.config(workdir=str(workdir), formats=("float32",), **settings))
     assert sorted(path.name for path in workdir.glob("report.*")) == []
+
+
+def test_the_report_stays_with_its_exports_where_others_cannot_be_made(world, workdir, monkeypatch):
+    settings = {"eval_dataset": world.npz, "steps": (0, 0), "graft": "1", "resume": True}
+    config = world.config(workdir=str(workdir), formats=("float32",), **settings)
+
+    def fails(*args, **kwargs):
+        raise KgraftError("student has an op that no device knows")
+
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "export_student", fails)
+        with pytest.raises(KgraftError, match="has an op that no device knows"):
+            api.distill(config)
+    assert sorted(path.name for path in workdir.glob("report.*")) == ["report.json", "report.md"]
+    assert (workdir / "export" / "student_int8.tflite").exists()
+    again(workdir, ("int8",))
+    # Once the others are there it is not theirs.
+    monkeypatch.setattr(exporting, "verify_exports", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        api.distill(config)
+    assert (workdir / "export" / "student_float32.tflite").exists()
+    assert not list(workdir.glob("report.*"))
 
 
 def test_other_formats_to_another_folder(workdir, tmp_path):
