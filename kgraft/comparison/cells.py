@@ -8,10 +8,12 @@ from typing import Any
 from kgraft.comparison.config import METHODS
 from kgraft.data.write import write_json
 from kgraft.errors import KgraftError
-from kgraft.pipeline.record_folder import RecordFolder, read_json
+from kgraft.pipeline.record_folder import SETTINGS_NAME, RecordFolder, read_json
+from kgraft.pipeline.workdir import Kind
 
 SCHEMA = 1
 _FOLDER = "cells"
+KIND = Kind("kgraft-compare", (SETTINGS_NAME, _FOLDER))
 _TEACHER = "teacher.json"
 _TEACHER_FIGURES = ("accuracy", "parameters", "macs", "test_images")
 _NUMBERS = ("shots", "draw", "seed")

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from kgraft.comparison.cells import CellKey, CellRecord, CellStore
+from kgraft.comparison.cells import KIND, CellKey, CellRecord, CellStore
 from kgraft.comparison.config import CompareConfig
 from kgraft.comparison.methods import check_methods, method
 from kgraft.comparison.report import terminal_table, write_comparison
@@ -87,7 +87,7 @@ def compare(
     """
     config = given_config(config, flags, CompareConfig.from_flags, teacher_model=teacher_model)
     workdir = pathlib.Path(config.run.workdir)
-    check_workdir(workdir, resume=config.run.resume)
+    check_workdir(workdir, resume=config.run.resume, kind=KIND)
     if config.run.resume:
         tell_of_nothing_to_resume(workdir)
     bench = _Bench(config, teacher_model)

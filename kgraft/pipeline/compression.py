@@ -31,7 +31,7 @@ from kgraft.pipeline.job import Banks, Job
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.targets import untrained_student
 from kgraft.pipeline.transfer import fresh_views
-from kgraft.pipeline.workdir import CHECKPOINTS
+from kgraft.pipeline.workdir import CHECKPOINTS, TENSORBOARD
 
 
 def check_compression(job: Job, config: RunConfig) -> None:
@@ -93,7 +93,7 @@ def compress_student(
     phases = compress_phases(config.compress, config.train, blocks)
     if not phases:
         return Compressed(model)
-    board = TensorBoardLog(pathlib.Path(config.workdir, "tensorboard"))
+    board = TensorBoardLog(pathlib.Path(config.workdir, TENSORBOARD))
     bank = _bank(job, config, banks, checkpoints=checkpoints, watch=watch)
     with watch.part("compression", f"compressing the student: {config.compress.compress}"):
         try:

@@ -30,7 +30,7 @@ from kgraft.phases import ALL, choose_phases
 from kgraft.pipeline.compression import compression_left
 from kgraft.pipeline.job import Banks, Job, make_blocks, own_sha256
 from kgraft.pipeline.stopwatch import Stopwatch, tell
-from kgraft.pipeline.workdir import CHECKPOINTS
+from kgraft.pipeline.workdir import CHECKPOINTS, TENSORBOARD
 from kgraft.students import StudentBlock
 
 SELECTION_RULES = {
@@ -176,7 +176,7 @@ def train_student(
         KgraftError: training diverged.
     """
     chief = is_chief(strategy)
-    board = TensorBoardLog(pathlib.Path(config.workdir, "tensorboard"))
+    board = TensorBoardLog(pathlib.Path(config.workdir, TENSORBOARD))
     listeners: list[OnProgress] = [ProgressLine(job.phases), board] if chief else []
     replicas = strategy.num_replicas_in_sync
     count = len(phases_left(job, config, checkpoints))

@@ -1,5 +1,6 @@
 """The work folder of a run."""
 
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -9,23 +10,51 @@ import keras
 from kgraft.errors import KgraftError
 from kgraft.export import EXPORTS, check_folder
 from kgraft.pipeline.stopwatch import tell
+from kgraft.report import JSON_NAME, MARKDOWN_NAME
 
 CHECKPOINTS = "checkpoints"
 STUDENT = "student.keras"
+TENSORBOARD = "tensorboard"
 TRANSFER = "transfer.json"
 
 
-def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> None:
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What tells the work folders of a command from other folders.
+
+    Attributes:
+        command: its name.
+        marks: names that nothing but its work folders is taken to have; the first is for messages.
+        others: what else may be there without them.
+    """
+
+    command: str
+    marks: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+_RUN = Kind(
+    "kgraft-distill",
+    (CHECKPOINTS,),
+    (TRANSFER, STUDENT, EXPORTS, TENSORBOARD, JSON_NAME, MARKDOWN_NAME),
+)
+
+
+def check_workdir(
+    path: pathlib.Path, *, resume: bool, shared: bool = False, kind: Kind = _RUN
+) -> None:
     """Checks that a run may write to a folder, and changes nothing.
 
     Args:
         path: the folder; need not exist.
         resume: whether the run goes on from what is there.
         shared: whether other runs may be at work in it, which have made its checkpoint folder.
+        kind: whose work folder it is to be.
 
     Raises:
         KgraftError: its name is not UTF-8, it is no folder, cannot be written to, or has files and
             the run neither resumes nor shares them.
+        KgraftError: the run is to go on in a folder of other things.
         KgraftError: the run is to go on from one that has finished and whose checkpoints are gone.
         KgraftError: its export folder, which the run will replace, holds other things.
     """
@@ -47,8 +76,23 @@ def check_workdir(path: pathlib.Path, *, resume: bool, shared: bool = False) -> 
             "known of its phases: kgraft-export makes files in other formats of its student; give "
             "another folder to train anew"
         )
+    if resume:
+        _check_kind(path, kind)
     _check_writable(path)
     check_folder(path / EXPORTS)
+
+
+def _check_kind(path: pathlib.Path, kind: Kind) -> None:
+    """Refuses to go on in a folder in which files of other things would be replaced."""
+    if not path.exists() or any((path / mark).exists() for mark in kind.marks):
+        return
+    names = (entry.name for entry in path.iterdir())
+    strange = sorted(n for n in names if n not in kind.others and not n.startswith("."))
+    if strange:
+        raise KgraftError(
+            f"--workdir must be new, empty or the folder of a run of {kind.command} that was "
+            f"stopped; {path} has no {kind.marks[0]} and holds {strange[0]!r}: give another folder"
+        )
 
 
 def tell_of_nothing_to_resume(path: pathlib.Path) -> None:

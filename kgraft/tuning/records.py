@@ -7,11 +7,14 @@ from typing import Any
 
 from kgraft.data.write import write_json
 from kgraft.errors import KgraftError
-from kgraft.pipeline.record_folder import RecordFolder, read_json
+from kgraft.pipeline.record_folder import SETTINGS_NAME, RecordFolder, read_json
+from kgraft.pipeline.workdir import Kind
 
 SCHEMA = 1
 START = "start"
 _ENDED = "ended.json"
+_FOLDER = "trials"
+KIND = Kind("kgraft-tune", (SETTINGS_NAME, _FOLDER))
 TRAINED, PRUNED, REFUSED, FAILED = "trained", "pruned", "over budget", "failed"
 
 
@@ -79,7 +82,7 @@ class TrialStore(RecordFolder):
         Args:
             workdir: need not exist yet.
         """
-        super().__init__(workdir, "trials", owner="a search")
+        super().__init__(workdir, _FOLDER, owner="a search")
 
     def save(self, record: TrialRecord) -> None:
         """Writes the record of a trial, in place of an earlier one."""

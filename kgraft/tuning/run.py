@@ -25,7 +25,7 @@ from kgraft.tuning.hparams import log_hparams
 from kgraft.tuning.hypermodel import GraftHyperModel
 from kgraft.tuning.oracles import living
 from kgraft.tuning.outcome import check_found
-from kgraft.tuning.records import FAILED, START, TrialRecord, TrialStore
+from kgraft.tuning.records import FAILED, KIND, START, TrialRecord, TrialStore
 from kgraft.tuning.report import JSON_NAME, line, table, write_search
 from kgraft.tuning.retrain import Retrained, retrain
 from kgraft.tuning.roles import (
@@ -96,7 +96,7 @@ def tune(
     config = given_config(config, flags, TuneConfig.from_flags, teacher_model=teacher_model)
     role = find_role(os.environ)
     workdir = pathlib.Path(config.run.workdir)
-    check_workdir(workdir, resume=config.run.resume or role.shared)
+    check_workdir(workdir, resume=config.run.resume or role.shared, kind=KIND)
     if config.run.resume:
         tell_of_nothing_to_resume(workdir)
     store = TrialStore(workdir)

@@ -3,6 +3,7 @@ import pathlib
 import keras
 import pytest
 
+from kgraft.comparison.cells import KIND as COMPARISON
 from kgraft.errors import KgraftError
 from kgraft.pipeline.workdir import (
     check_workdir,
@@ -10,6 +11,7 @@ from kgraft.pipeline.workdir import (
     start_workdir,
     tell_of_nothing_to_resume,
 )
+from kgraft.tuning.records import KIND as SEARCH
 
 
 def test_checking_makes_nothing(tmp_path):
@@ -52,6 +54,30 @@ def test_a_finished_run_without_its_checkpoints_cannot_be_gone_on_with(tmp_path)
         check_workdir(tmp_path, resume=True)
     (tmp_path / "checkpoints").mkdir()
     check_workdir(tmp_path, resume=True)
+
+
+def test_a_folder_of_other_things_is_not_gone_on_with(tmp_path):
+    (tmp_path / "transfer.json").write_text("{}")
+    (tmp_path / "thesis.tex").write_text("mine")
+    message = r"of kgraft-distill that was stopped; .* has no checkpoints and holds 'thesis\.tex'"
+    with pytest.raises(KgraftError, match=message):
+        check_workdir(tmp_path, resume=True)
+    (tmp_path / "checkpoints").mkdir()
+    check_workdir(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(("kind", "folder"), [(COMPARISON, "cells"), (SEARCH, "trials")])
+def test_folders_of_records_are_known_by_their_settings(tmp_path, kind, folder):
+    (tmp_path / ".DS_Store").write_text("")
+    check_workdir(tmp_path, resume=True, kind=kind)
+    (tmp_path / "report.json").write_text("mine")
+    message = rf"of {kind.command} that was stopped; .* has no settings\.json and holds 'report\.j"
+    with pytest.raises(KgraftError, match=message):
+        check_workdir(tmp_path, resume=True, kind=kind)
+    for name in ("settings.json", folder):
+        (tmp_path / name).mkdir()
+        check_workdir(tmp_path, resume=True, kind=kind)
+        (tmp_path / name).rmdir()
 
 
 def test_nothing_to_resume_is_told(tmp_path, capsys):
