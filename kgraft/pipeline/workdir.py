@@ -127,5 +127,8 @@ def start_workdir(path: pathlib.Path) -> None:
 def save_model(model: keras.Model, path: pathlib.Path) -> None:
     """Writes a `.keras` file aside and then renames it, so that it is whole or absent."""
     aside = path.with_name(f".partial_{path.name}")
-    model.save(aside)
-    os.replace(aside, path)
+    try:
+        model.save(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -125,3 +125,14 @@ def test_a_model_is_written_whole(tmp_path):
         save_model(model, tmp_path / "student.keras")
     assert [path.name for path in tmp_path.iterdir()] == ["student.keras"]
     assert keras.saving.load_model(tmp_path / "student.keras").count_params() == 3
+
+
+def test_a_model_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path):
+    class Full:
+        def save(self, path):
+            path.write_text("half")
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        save_model(Full(), tmp_path / "student.keras")
+    assert not list(tmp_path.iterdir())
