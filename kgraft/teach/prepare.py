@@ -3,12 +3,12 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 
-from kgraft.data import Source, check_fits, eval_batches, open_source, resolve_resize
+from kgraft.data import CorruptImage, Source, check_fits, eval_batches, open_source, resolve_resize
 from kgraft.data_config import Place, same_images, same_set
 from kgraft.errors import KgraftError
 from kgraft.teach.checkpoint import FILE as CHECKPOINT
@@ -104,13 +104,18 @@ def prepare(config: TeachConfig) -> Training:
 
 
 def test_batches(
-    training: Training, config: TeachConfig
+    training: Training,
+    config: TeachConfig,
+    *,
+    on_corrupt: Callable[[CorruptImage], None] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]] | None:
     """Returns the test set in batches, classes matched to logits by name where both are named.
 
     Args:
         training: the model and the data.
         config: the settings.
+        on_corrupt: called with each image that cannot be decoded, which is then left out; None
+            raises instead.
 
     Returns:
         Iterator of `(images, labels)`: uint8 `[batch, height, width, channels]` and int64
@@ -127,6 +132,7 @@ def test_batches(
         resize=resolve_resize(training.test, config.resize),
         batch=EVAL_BATCH,
         label_names=training.images.source.class_names,
+        on_corrupt=on_corrupt,
     )
 
 

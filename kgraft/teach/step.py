@@ -92,8 +92,8 @@ def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, *, smoothing: f
     return -(1 - smoothing) * chosen - smoothing * tf.reduce_mean(log_probabilities, -1)
 
 
-def accuracy(model: keras.Model, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Returns the part of images whose largest logit is at their label.
+def accuracy(model: keras.Model, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float | None:
+    """Returns the part of images whose largest logit is at their label; None for no images.
 
     Args:
         model: pixels 0..255 to logits.
@@ -108,4 +108,4 @@ def accuracy(model: keras.Model, batches: Iterable[tuple[np.ndarray, np.ndarray]
     for images, labels in batches:
         hits += int(np.sum(predict(tf.constant(images)).numpy() == labels))
         images_seen += len(labels)
-    return hits / images_seen
+    return hits / images_seen if images_seen else None

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 import kgraft
+from kgraft.data import CorruptImage
 from kgraft.data.write import writing_aside
 from kgraft.teach.checkpoint import TrainingState
 from kgraft.teach.config import TeachConfig
@@ -27,7 +28,8 @@ class TeachResult:
     Attributes:
         output: the `.keras` file.
         parameters: trainable parameters of the model.
-        accuracy: part of the test images that are right, in 0..1; None without a test set.
+        accuracy: part of the test images that are right, in 0..1; None without any.
+        test_images_skipped: how many test images cannot be decoded and are left out.
         history: one record for each epoch: `epoch`, `loss`, `train_accuracy`, `rate`.
         seconds: seconds of training, resumed parts added up.
     """
@@ -35,6 +37,7 @@ class TeachResult:
     output: pathlib.Path
     parameters: int
     accuracy: float | None
+    test_images_skipped: int
     history: tuple[dict[str, float], ...]
     seconds: float
 
@@ -62,15 +65,20 @@ def teach(config: TeachConfig, *, say: Callable[[str], None] = print) -> TeachRe
     state = _train(config, training, say=say)
     # Before the test, so that whatever happens in it the training was not for nothing.
     output = save_model(training.model, pathlib.Path(config.output))
-    batches = test_batches(training, config)
+    skipped: list[CorruptImage] = []
+    batches = test_batches(training, config, on_corrupt=skipped.append)
+    right = None if batches is None else accuracy(training.model, batches)
     result = TeachResult(
         output=output,
         parameters=count_parameters(training.model),
-        accuracy=None if batches is None else accuracy(training.model, batches),
+        accuracy=right,
+        test_images_skipped=len(skipped),
         history=state.history,
         seconds=state.seconds,
     )
     _write_report(result, config, training)
+    if skipped:
+        say(f"{len(skipped)} test images are left out: {skipped[0]}")
     say(summary(result))
     return result
 

@@ -81,3 +81,4 @@ def test_accuracy_counts_uneven_batches_by_image():
     one, two = (np.eye(3, dtype=np.uint8)[[n]].reshape(1, 1, 1, 3) for n in (0, 1))
     batches = [(np.concatenate([one, two, two]), np.array([0, 1, 1])), (one, np.array([1]))]
     assert accuracy(model, batches) == 0.75
+    assert accuracy(model, []) is None

@@ -158,6 +158,20 @@ def test_without_a_test_set(settings):
     assert "test accuracy not tested" in lines[-1]
 
 
+def test_test_images_that_cannot_be_decoded_are_left_out(settings, tmp_path):
+    for label, folder in enumerate(("top", "bottom")):
+        for number in range(3):
+            path = tmp_path / "test" / folder / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            keras.utils.save_img(path, np.full((8, 8, 1), 90 * label, "uint8"), scale=False)
+    path.write_bytes(b"broken")
+    result, lines = run(settings, epochs=1, eval_dataset=f"folder:{tmp_path / 'test'}")
+    assert 0 <= result.accuracy <= 1 and result.test_images_skipped == 1
+    assert any(line.startswith("1 test images are left out: cannot decode") for line in lines)
+    report = json.loads((pathlib.Path(settings["workdir"]) / "teach.json").read_text())
+    assert report["test_images_skipped"] == 1
+
+
 def test_diverging_loss_names_epoch_and_step(settings):
     with pytest.raises(KgraftError, match=r"loss is (nan|inf) in epoch \d at step \d+: lower"):
         run(settings, peak_rate=1e30, warmup=0.0)
