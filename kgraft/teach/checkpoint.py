@@ -1,8 +1,10 @@
 """The state of a training after an epoch: one file, replaced as a whole."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,15 +34,23 @@ class TrainingState:
     seconds: float
 
 
-def save_state(state: TrainingState, workdir: pathlib.Path, *, settings: dict[str, Any]) -> None:
+def save_state(
+    state: TrainingState, workdir: pathlib.Path, *, settings: dict[str, Any], output: str = ""
+) -> None:
     """Writes the state aside, then puts it in the place of the former one.
 
     Args:
         state: the state after a finished epoch.
         workdir: folder of the training.
         settings: what a later `load_state` must be asked with.
+        output: the file that the training ends with, which it may replace.
     """
-    note = {"settings": settings, "history": state.history, "seconds": state.seconds}
+    note = {
+        "settings": settings,
+        "output": output,
+        "history": state.history,
+        "seconds": state.seconds,
+    }
     arrays = {f"weights/{n}": array for n, array in enumerate(state.weights)}
     arrays |= {f"optimizer/{n}": array for n, array in enumerate(state.optimizer)}
     with writing_aside(workdir / FILE) as aside, aside.open("wb") as file:
@@ -64,17 +74,42 @@ def load_state(workdir: pathlib.Path, *, settings: dict[str, Any]) -> TrainingSt
     path = workdir / FILE
     if not path.exists():
         return None
-    try:
-        with np.load(path) as file:
-            note = json.loads(str(file["note"]))
-            weights, optimizer = (_numbered(file, part) for part in ("weights", "optimizer"))
+    with _opened(path) as (file, note):
+        weights, optimizer = (_numbered(file, part) for part in ("weights", "optimizer"))
         found = dict(note["settings"])
         state = TrainingState(weights, optimizer, tuple(note["history"]), float(note["seconds"]))
+    _check_same(found, settings, path)
+    return state
+
+
+def load_output(workdir: pathlib.Path) -> str:
+    """Reads which file the training of a folder ends with.
+
+    Args:
+        workdir: folder of the training.
+
+    Returns:
+        Its path; empty where no epoch was finished, and for trainings of before it was kept.
+
+    Raises:
+        KgraftError: the file cannot be read.
+    """
+    path = workdir / FILE
+    if not path.exists():
+        return ""
+    with _opened(path) as (_, note):
+        return str(note.get("output", ""))
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[tuple[np.lib.npyio.NpzFile, dict[str, Any]]]:
+    """Opens a state with its note; whatever goes wrong in reading it is one error."""
+    try:
+        with np.load(path) as file:
+            yield file, json.loads(str(file["note"]))
     except Exception as error:  # A damaged archive raises most kinds of error.
         reason = str(error) or type(error).__name__
         raise KgraftError(f"cannot read {path}: remove it to start anew ({reason})") from error
-    _check_same(found, settings, path)
-    return state
 
 
 def _numbered(file: np.lib.npyio.NpzFile, part: str) -> tuple[np.ndarray, ...]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kgraft.data.hashes import labels_sha256
 from kgraft.errors import KgraftError
-from kgraft.teach.checkpoint import DATA, TrainingState, load_state, save_state
+from kgraft.teach.checkpoint import DATA, TrainingState, load_output, load_state, save_state
 from kgraft.teach.config import TeachConfig
 from kgraft.teach.images import TrainingImages
 from kgraft.teach.schedule import one_cycle
@@ -48,9 +48,12 @@ def train(
     """
     workdir = pathlib.Path(config.workdir)
     settings = {**settings_to_keep(config), DATA: labels_sha256(images.source)}
+    output = str(pathlib.Path(config.output).resolve())
     state = load_state(workdir, settings=settings) if config.resume else None
     if state is not None:
         _restore(learner, state)
+        if load_output(workdir) != output:
+            save_state(state, workdir, settings=settings, output=output)
         say(f"resumed after epoch {len(state.history)} of {config.epochs}")
     elif config.resume:
         say(f"--resume: there is nothing in {workdir} to go on with; starting from the beginning")
@@ -60,7 +63,7 @@ def train(
         record = _run_epoch(learner, images, config, epoch=epoch)
         seconds = state.seconds + time.monotonic() - start
         state = _state(learner, (*state.history, record), seconds)
-        save_state(state, workdir, settings=settings)
+        save_state(state, workdir, settings=settings, output=output)
         say(_line(state, config.epochs))
     return state
 

@@ -12,6 +12,7 @@ from kgraft.data import CorruptImage, Source, check_fits, eval_batches, open_sou
 from kgraft.data_config import Place, same_images, same_set
 from kgraft.errors import KgraftError
 from kgraft.teach.checkpoint import FILE as CHECKPOINT
+from kgraft.teach.checkpoint import load_output
 from kgraft.teach.config import TeachConfig
 from kgraft.teach.images import TrainingImages, check_labelled, check_labels, hold_images
 from kgraft.zoo import build, find_builder, load_teacher
@@ -44,6 +45,7 @@ def check_paths(config: TeachConfig) -> None:
     Raises:
         KgraftError: the work folder is a file, or has something in it that is not to be resumed.
         KgraftError: the output exists, and nothing that would go on to it.
+        KgraftError: the output exists, and what would go on has another.
         KgraftError: a folder cannot be written in.
     """
     workdir, output = pathlib.Path(config.workdir), pathlib.Path(config.output)
@@ -60,10 +62,22 @@ def check_paths(config: TeachConfig) -> None:
             "which a training from the beginning would replace: give the --workdir of the training "
             "that was stopped, or another --output"
         )
+    if output.exists() and config.resume:
+        _check_output_of(workdir, output)
     if output.is_dir() or (output.exists() and not config.resume):
         raise KgraftError(f"--output {output} exists: move it away, or choose another")
     for flag, folder in (("workdir", workdir), ("output", output.parent)):
         _check_writable(flag, folder.absolute())
+
+
+def _check_output_of(workdir: pathlib.Path, output: pathlib.Path) -> None:
+    """Refuses to replace what is not of the training that is gone on with."""
+    own = load_output(workdir)
+    if own and pathlib.Path(own) != output.resolve():
+        raise KgraftError(
+            f"--output {output} exists, and the training in {workdir} writes {own}: give that, or "
+            "a path where there is nothing"
+        )
 
 
 def _check_writable(flag: str, folder: pathlib.Path) -> None:

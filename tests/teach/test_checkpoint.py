@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kgraft.errors import KgraftError
-from kgraft.teach.checkpoint import DATA, FILE, TrainingState, load_state, save_state
+from kgraft.teach.checkpoint import DATA, FILE, TrainingState, load_output, load_state, save_state
 
 STATE = TrainingState(
     weights=tuple(np.full(3, n, "float32") for n in range(12)),
@@ -40,6 +40,16 @@ def test_a_training_of_before_its_labels_were_kept(tmp_path):
     assert load_state(tmp_path, settings={"seed": 1, DATA: "of some labels"}) is not None
 
 
+def test_the_file_it_ends_with(tmp_path):
+    assert load_output(tmp_path) == ""
+    save_state(STATE, tmp_path, settings={}, output="teacher.keras")
+    assert load_output(tmp_path) == "teacher.keras"
+    # A training of before it was kept.
+    with open(tmp_path / FILE, "wb") as file:
+        np.savez(file, note=np.array(json.dumps({"settings": {}})))
+    assert load_output(tmp_path) == ""
+
+
 def _cut(whole):
     return whole[: len(whole) // 2]
 
@@ -52,8 +62,9 @@ def _flipped(whole):
 def test_broken_file(tmp_path, spoil):
     save_state(STATE, tmp_path, settings={})
     (tmp_path / FILE).write_bytes(spoil((tmp_path / FILE).read_bytes()))
-    with pytest.raises(KgraftError, match=r"cannot read .*: remove it to start anew"):
-        load_state(tmp_path, settings={})
+    for load in (load_output, lambda folder: load_state(folder, settings={})):
+        with pytest.raises(KgraftError, match=r"cannot read .*: remove it to start anew"):
+            load(tmp_path)
 
 
 @pytest.mark.parametrize("note", [[], {"settings": []}, {"settings": {}, "seconds": 1}])

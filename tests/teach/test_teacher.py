@@ -305,3 +305,19 @@ def test_resuming_in_the_wrong_folder_keeps_the_output(settings, tmp_path):
     _, lines = run(settings, epochs=1, workdir=other, output=new, resume=True)
     told = f"--resume: there is nothing in {other} to go on with; starting from the beginning"
     assert told in lines
+
+
+def test_resuming_does_not_replace_the_output_of_another_training(settings, tmp_path):
+    run(settings, epochs=1)
+    other = tmp_path / "other.keras"
+    other.write_text("of another training")
+    message = r"other\.keras exists, and the training in .*work writes .*teacher\.keras: give that"
+    with pytest.raises(KgraftError, match=message):
+        run(settings, epochs=1, output=str(other), resume=True)
+    assert other.read_text() == "of another training"
+    # Where there is nothing it may go, and is its own from then on.
+    new = str(tmp_path / "new.keras")
+    for _ in range(2):
+        run(settings, epochs=1, output=new, resume=True)
+    with pytest.raises(KgraftError, match=r"teacher\.keras exists, and .* writes .*new\.keras"):
+        run(settings, epochs=1, resume=True)
