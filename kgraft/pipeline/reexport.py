@@ -5,6 +5,7 @@ import pathlib
 
 from kgraft.compress import QuantizedStudent
 from kgraft.data.hashes import pixels_sha256
+from kgraft.data_config import same_set
 from kgraft.errors import KgraftError
 from kgraft.export import DeviceInput, ExportedFile, Verification, check_folder
 from kgraft.graph import Graph, trace_model
@@ -25,7 +26,13 @@ from kgraft.pipeline.keras_settings import usual_keras_settings
 from kgraft.pipeline.reexport_config import ReexportConfig
 from kgraft.pipeline.stopwatch import Stopwatch
 from kgraft.pipeline.test_set import TestSet, check_test_set, open_test_set, present_classes
-from kgraft.pipeline.transfer import Transfer, class_names, open_transfer, without_pixels
+from kgraft.pipeline.transfer import (
+    Transfer,
+    class_names,
+    open_transfer,
+    with_extra,
+    without_pixels,
+)
 from kgraft.report import (
     ModelRow,
     RunReport,
@@ -116,7 +123,9 @@ def _open(config: ReexportConfig, workdir: pathlib.Path, watch: Stopwatch) -> _W
         plain = dataclasses.replace(data, extra_dataset=None, mixed_views=0)
         transfer = open_transfer(plain, graph)
         _check_same(run, transfer, data.dataset, workdir)
-        check_drawn_apart(data, transfer, test)
+        # Nothing else of a run is of its extra images, so they are drawn for this alone.
+        tested = same_set(data.extra_dataset, data.eval_dataset)
+        check_drawn_apart(data, with_extra(transfer, data, graph) if tested else transfer, test)
         classes = graph.output_shape[-1] or 0
         names = class_names(data, transfer.images, test, classes)
         if test is not None:

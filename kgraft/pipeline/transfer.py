@@ -164,16 +164,10 @@ def _open_extra(
     config: DataConfig, teacher: Graph, size: Size, *, views: int, first: int = 0
 ) -> tuple[TransferSet | None, np.ndarray | None]:
     """Draws the extra images and makes their views."""
-    if config.extra_dataset is None:
+    drawn = _draw_extra(config, teacher)
+    if drawn is None:
         return None, None
-    source = _open(config, teacher, config.extra_dataset, config.extra_split)
-    images = draw_transfer_set(
-        source,
-        images=config.extra_images,
-        seed=config.seed,
-        on_corrupt=config.on_corrupt,
-        flag="extra_images",
-    )
+    images, source = drawn
     fits = source.image_shape is not None and source.image_shape[:2] == size[:2]
     made = make_views(
         images.images,
@@ -186,6 +180,35 @@ def _open_extra(
         name="extra image",
     )
     return images, made
+
+
+def _draw_extra(config: DataConfig, teacher: Graph) -> tuple[TransferSet, Source] | None:
+    if config.extra_dataset is None:
+        return None
+    source = _open(config, teacher, config.extra_dataset, config.extra_split)
+    images = draw_transfer_set(
+        source,
+        images=config.extra_images,
+        seed=config.seed,
+        on_corrupt=config.on_corrupt,
+        flag="extra_images",
+    )
+    return images, source
+
+
+def with_extra(transfer: Transfer, config: DataConfig, teacher: Graph) -> Transfer:
+    """Draws the extra images that a transfer was opened without; no views are made of them.
+
+    Args:
+        transfer: opened without them.
+        config: the data settings, which name them or not.
+        teacher: the whole teacher, for the channels of its images.
+
+    Raises:
+        KgraftError: the source, the draw or an image is not as expected.
+    """
+    drawn = _draw_extra(config, teacher)
+    return transfer if drawn is None else dataclasses.replace(transfer, extra=drawn[0])
 
 
 def _joined(first: np.ndarray, second: np.ndarray | None) -> np.ndarray:

@@ -90,6 +90,18 @@ def test_a_test_set_that_holds_the_transfer_images_is_refused(world, workdir, tm
     assert (workdir / "export" / "SHA256SUMS").read_bytes() == before
 
 
+def test_a_test_set_that_holds_extra_images_is_refused(world, workdir, tmp_path):
+    with np.load(world.npz.removeprefix("npz:")) as arrays:
+        images, labels = arrays["test_images"], arrays["test_labels"]
+    np.savez(tmp_path / "one.npz", images=images, labels=labels)
+    one = f"npz:{tmp_path / 'one.npz'}"
+    with edited(workdir / "report.json") as report:
+        report["flags"]["data"] |= {"extra_dataset": one, "extra_images": 5}
+    with pytest.raises(KgraftError, match="holds 5 of the 5 extra images: give a test set apart"):
+        again(workdir, ("float32",), eval_dataset=one)
+    again(workdir, ("float32",))
+
+
 def test_the_report_of_another_student_does_not_stay(world, workdir, monkeypatch):
     """A run that is gone on with to other settings may be stopped when its student is there."""
 
