@@ -35,8 +35,8 @@ SECTIONS = (
             "data_dir": "folder of prepared TFDS data; none for TFDS's own",
             "manual_dir": "folder of hand-downloaded archives for TFDS; none for TFDS's own",
             "download": "let TFDS download and prepare what is not there",
-            "resize": f"fit images to the model's size: {', '.join(RESIZES)}; auto is crop for "
-            "folders and none for the rest",
+            "resize": f"fit images to the model's size: {', '.join(RESIZES)}; auto is crop "
+            "where sizes differ, else none",
             "augment": f"augmentation: {', '.join(AUGMENTATIONS)}",
             "crop_padding": "zero pixels around an image before the random crop of crop_flip",
             "memory_mb": "hold the decoded images in memory up to this size, in MiB; larger sets "

@@ -28,7 +28,8 @@ class TeachConfig:
         download: whether TFDS may download and prepare the data.
         eval_dataset, eval_split, eval_data_dir: the labelled test set, read once after the last
             epoch; no dataset means `dataset`, no split means no test.
-        resize: `none`, `crop` (short side to size, centre crop), or `auto`: `crop` for folders.
+        resize: `none`, `crop` (scaled to cover the size, centre crop), or `auto`: `crop` where the
+            images of the source differ in size.
         augment: name of the augmentation.
         crop_padding: zero pixels on each side before the random crop of `crop_flip`.
         epochs: passes over the training images; 0 trains nothing.
