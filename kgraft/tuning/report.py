@@ -9,6 +9,7 @@ from typing import Any
 
 from kgraft.data.write import write_json, writing_aside
 from kgraft.errors import KgraftError
+from kgraft.pipeline.given import IN_MEMORY
 from kgraft.report import versions
 from kgraft.report.layout import aligned
 from kgraft.tuning.analysis import beside_start, importance, pareto_front, ranked
@@ -121,11 +122,23 @@ def write_flags(
         f"{record.shares['bytes']:.2f} of its bytes, {record.shares['macs']:.2f} of its "
         "multiply-adds.",
         "#",
-        f"#   kgraft-distill --flagfile={shlex.quote(str(path))}",
+        *_command_lines(path, config),
     ]
     run = dataclasses.replace(candidate_run(record.values, config.run), workdir=str(workdir))
     with writing_aside(path) as aside:
         aside.write_text("\n".join([*head, *flag_lines(run)]) + "\n", "utf-8")
+
+
+def _command_lines(path: pathlib.Path, config: TuneConfig) -> list[str]:
+    command = f"#   kgraft-distill --flagfile={shlex.quote(str(path))}"
+    if config.run.teacher.source != IN_MEMORY:
+        return [command]
+    return [
+        "# The teacher was a model in memory, which no flag names: give kgraft.distill these",
+        "# settings and teacher_model=..., or save the model and name its file:",
+        "#",
+        f"{command} --teacher=PATH.keras",
+    ]
 
 
 def _accuracy_line(record: TrialRecord, config: TuneConfig) -> list[str]:

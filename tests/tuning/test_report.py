@@ -27,6 +27,17 @@ def test_flagfiles_follow_the_settings_of_now_and_the_ranking(tmp_path, monkeypa
     assert f"--workdir={tmp_path / 'student_1'}" in lines
 
 
+def test_a_teacher_in_memory_is_to_be_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "draw_search", lambda *_: None)
+    for teacher, told in (("a.keras", False), ("in memory", True)):
+        config = settings("batch=8|16", teacher=teacher)
+        write_search(tmp_path, [record("1", 0.9, 0.5, values={"batch": 8})], {}, config)
+        text = (tmp_path / "best.flags").read_text()
+        assert ("# settings and teacher_model=..., or save the model" in text) == told
+        command = f"#   kgraft-distill --flagfile={tmp_path / 'best.flags'}"
+        assert command + (" --teacher=PATH.keras" if told else "") in text.splitlines()
+
+
 def test_it_says_which_set_chose(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "draw_search", lambda *_: None)
     judged = {"judge": "3 views; accuracy on 5 labelled images of npz:held.npz, split test"}
