@@ -16,6 +16,8 @@ CHECKPOINTS = "checkpoints"
 STUDENT = "student.keras"
 TENSORBOARD = "tensorboard"
 TRANSFER = "transfer.json"
+# A scheduler's, or a shell's that sends the output of a run into its folder.
+_LOGS = (".log", ".out", ".err")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _check_kind(path: pathlib.Path, kind: Kind) -> None:
     """Refuses to go on in a folder in which files of other things would be replaced."""
     if not path.exists() or any((path / mark).exists() for mark in kind.marks):
         return
-    names = (entry.name for entry in path.iterdir())
+    names = (entry.name for entry in path.iterdir() if entry.suffix not in _LOGS)
     strange = sorted(n for n in names if n not in kind.others and not n.startswith("."))
     if strange:
         raise KgraftError(
