@@ -106,11 +106,13 @@ class Reclaiming(keras_tuner.Oracle):
     def reload(self) -> None:
         """Reads the search, without a trial that the process ended before it was given out.
 
-        Its file is written first. Nobody would do it, and it would count as one of all.
+        Its file is written first. Nobody would do it, and it would count as one of all. One with
+        others behind it stays: names of trials are made by counting them.
         """
         super().reload()
         for trial_id in set(self.trials) - set(self.start_order):
-            del self.trials[trial_id]
+            if int(trial_id) >= len(self.start_order):
+                del self.trials[trial_id]
 
     def _idle(self) -> Any:
         return trial_module.Trial(

@@ -61,7 +61,8 @@ def find_role(environment: Mapping[str, str]) -> Role:
         environment: the process's.
 
     Raises:
-        KgraftError: some are set and others are not, or the port is no number.
+        KgraftError: some are set and others are not, the port is no number, or the host an IPv6
+            address.
     """
     given = [name for name in _VARIABLES if environment.get(name)]
     if not given or given == [_VARIABLES[2]]:
@@ -74,6 +75,8 @@ def find_role(environment: Mapping[str, str]) -> Role:
     host, port, name = (environment[variable] for variable in _VARIABLES)
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise KgraftError(f"{_VARIABLES[1]} must be a port, 1 to 65535; got {port!r}")
+    if ":" in host:
+        raise KgraftError(f"{_VARIABLES[0]} must be a name or an IPv4 address; got {host!r}")
     return Role(name, shared=True, chief="chief" in name, host=host, port=int(port))
 
 

@@ -22,8 +22,6 @@ from kgraft.tuning.records import FAILED, TrialRecord
 
 _WAIT_SECONDS = 1.0
 _DISK_FULL = os.strerror(errno.ENOSPC)
-# In the folder of a trial that has run out of memory once.
-_OUT_OF_MEMORY = "out_of_memory"
 
 
 class GraftTuner(keras_tuner.Tuner):
@@ -48,6 +46,7 @@ class GraftTuner(keras_tuner.Tuner):
         self._laboratory = hypermodel.laboratory
         self._on_trial = on_trial
         self._asked = 0.0
+        self._ran_out = False
         # Keras Tuner says on stdout that it reloads.
         try:
             with contextlib.redirect_stdout(io.StringIO()):
@@ -90,7 +89,8 @@ class GraftTuner(keras_tuner.Tuner):
         """Does a trial; one that fails has its record too.
 
         What is the machine's fault ends the search, with the trial to be done again: Keras Tuner
-        would fail all trials to come as well, and never try them again.
+        would fail all trials to come as well, and never try them again. One candidate may be too
+        large for the memory, and fails; where the next one is as well, memory itself is short.
 
         Args:
             trial: Keras Tuner's.
@@ -103,14 +103,23 @@ class GraftTuner(keras_tuner.Tuner):
         Raises:
             FailedTrialError: the trial failed, with the reason.
             OSError: the disk is full, or the like.
-            MemoryError: there is too little memory; or TensorFlow's `ResourceExhaustedError`.
+            MemoryError: this and the last trial ran out of memory; or TensorFlow's
+                `ResourceExhaustedError`.
         """
         hp = trial.hyperparameters
         part = hp.values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
         try:
-            return super().run_trial(trial, *args, name=trial.trial_id, part=part, **kwargs)
+            found = super().run_trial(trial, *args, name=trial.trial_id, part=part, **kwargs)
+            self._ran_out = False
+            return found
         except Exception as error:
-            if self._ends_search(error, trial.trial_id):
+            ran_out, self._ran_out = self._ran_out, _is_out_of_memory(error)
+            # Files are written by Python, HDF5 and TensorFlow, each with errors of its own.
+            if (
+                isinstance(error, OSError)
+                or _DISK_FULL in str(error)
+                or (ran_out and self._ran_out)
+            ):
                 raise
             values = active_values(self._laboratory.bench.config.opened, hp)
             record = TrialRecord(
@@ -123,23 +132,6 @@ class GraftTuner(keras_tuner.Tuner):
             )
             self._laboratory.store.save(record)
             raise keras_tuner.errors.FailedTrialError(reason_of(error)) from error
-
-    def _ends_search(self, error: Exception, trial_id: str) -> bool:
-        """Whether an error is the machine's rather than the candidate's.
-
-        A candidate may be too large for any memory there is: one that runs out of it again, when
-        the search is gone on with, has failed.
-        """
-        # Files are written by Python, HDF5 and TensorFlow, each with errors of its own.
-        if isinstance(error, OSError) or _DISK_FULL in str(error):
-            return True
-        if not isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
-            return False
-        noted = pathlib.Path(self.get_trial_dir(trial_id), _OUT_OF_MEMORY)
-        if noted.exists():
-            return False
-        noted.touch()
-        return True
 
     def _try_run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
         # Keras Tuner's own prints a traceback; the reason is in the record, and in one line.
@@ -188,3 +180,7 @@ def open_tuner(
     if shared:
         oracle.workers = workdir / "workers"
     return GraftTuner(hypermodel, oracle, folder=workdir / "tuner", on_trial=on_trial)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError))

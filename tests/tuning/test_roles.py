@@ -31,6 +31,9 @@ def test_variables_that_name_no_chief():
         given = {**ADDRESS, "KERASTUNER_ORACLE_PORT": port, "KERASTUNER_TUNER_ID": "one"}
         with pytest.raises(KgraftError, match=f"ORACLE_PORT must be a port, .*; got '{port}'"):
             find_role(given)
+    given = {**ADDRESS, "KERASTUNER_ORACLE_IP": "::1", "KERASTUNER_TUNER_ID": "one"}
+    with pytest.raises(KgraftError, match="IP must be a name or an IPv4 address; got '::1'"):
+        find_role(given)
 
 
 def test_a_lock_that_is_held_for_an_instant_is_waited_for(tmp_path, monkeypatch):

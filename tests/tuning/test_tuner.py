@@ -1,6 +1,7 @@
 """What ends a search and what only its trial, with trials that train nothing."""
 
 import errno
+import json
 import os
 import pathlib
 
@@ -53,8 +54,6 @@ def out_of_memory():
     [
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.npy"), "No space left .*'a.npy'"),
         (tf.errors.ResourceExhaustedError(None, None, "a; No space left on device"), "No space"),
-        (MemoryError("150 GiB"), "150 GiB"),
-        (out_of_memory(), "OOM when allocating"),
     ],
 )
 def test_what_the_machine_lacks_ends_the_search_and_its_trial_is_done_again(search, error, message):
@@ -72,10 +71,28 @@ def test_a_full_disk_never_fails_a_trial(search):
     assert search() == dict.fromkeys("012", "trained")
 
 
-def test_a_candidate_too_large_for_the_memory_does_not_end_every_search(search):
-    with pytest.raises(MemoryError):
-        search(**{"1": MemoryError()})
-    assert search(**{"1": out_of_memory()}) == {"0": "trained", "1": "failed", "2": "trained"}
+def test_one_candidate_may_be_too_large_for_the_memory(search):
+    found = search(**{"0": MemoryError("150 GiB"), "2": out_of_memory()})
+    assert found == {"0": "failed", "1": "trained", "2": "failed"}
+
+
+def test_where_the_next_one_is_too_large_as_well_memory_is_short(search):
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="OOM when allocating"):
+        search(**{"0": MemoryError("150 GiB"), "1": out_of_memory()})
+    assert search.done == ["0", "1"]
+    assert search() == {"0": "failed", "1": "trained", "2": "trained"}
+    assert search.done == ["1", "2"]
+
+
+def test_a_trial_that_was_never_given_out_stays_where_others_came_behind_it(search, tmp_path):
+    """Names of trials are made by counting them: one less, and the last would be made again."""
+    search()
+    path = tmp_path / "tuner" / "oracle.json"
+    state = json.loads(path.read_text("utf-8"))
+    state["start_order"].remove("1")
+    path.write_text(json.dumps(state), "utf-8")
+    assert search() == dict.fromkeys("012", "trained")
+    assert search.done == []
 
 
 def test_what_the_candidate_lacks_fails_its_trial(search):
