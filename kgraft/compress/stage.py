@@ -281,7 +281,10 @@ def _put_back(wrapped: Wrapped, arrays: list[np.ndarray], what: str) -> None:
         wrapped.restore(arrays)
     except ValueError as error:
         reason = one_line(error)
-        raise KgraftError(f"{what} are of another student: {reason}") from None
+        raise KgraftError(
+            f"{what} are of another student: {reason}; remove that technique's .json and .npz from "
+            "the checkpoints and go on with --resume to train it anew"
+        ) from None
 
 
 def _trained(

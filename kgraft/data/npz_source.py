@@ -39,6 +39,7 @@ class NpzSource(Source):
         self._path = pathlib.Path(os.path.expanduser(path))
         keys = self._keys()
         self._image_key = self._find_images(keys, split)
+        self._has_others = "images" in keys and self._image_key != "images"
         label_key = self._image_key.removesuffix("images") + "labels"
         self._images = _as_pixels(self._array(self._image_key), self._where(self._image_key))
         self._labels = self._checked_labels(label_key) if label_key in keys else None
@@ -56,8 +57,9 @@ class NpzSource(Source):
 
     @functools.cached_property
     def ids(self) -> tuple[str, ...]:
-        """The index of each image, as text."""
-        return tuple(str(index) for index in range(len(self)))
+        """The index of each image, as text; behind the array's name where `images` are others."""
+        before = f"{self._image_key}:" if self._has_others else ""
+        return tuple(f"{before}{index}" for index in range(len(self)))
 
     @property
     def labels(self) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import tempfile
 
 import keras
@@ -16,8 +17,8 @@ CHECKPOINTS = "checkpoints"
 STUDENT = "student.keras"
 TENSORBOARD = "tensorboard"
 TRANSFER = "transfer.json"
-# A scheduler's, or a shell's that sends the output of a run into its folder.
-_LOGS = (".log", ".out", ".err")
+# Output of a run that a scheduler or a shell sends into its folder, and what a disk begins with.
+_LOGS = re.compile(r".*\.(log|out|err|txt|[oe]\d+)|lost\+found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +89,8 @@ def _check_kind(path: pathlib.Path, kind: Kind) -> None:
     """Refuses to go on in a folder in which files of other things would be replaced."""
     if not path.exists() or any((path / mark).exists() for mark in kind.marks):
         return
-    names = (entry.name for entry in path.iterdir() if entry.suffix not in _LOGS)
-    strange = sorted(n for n in names if n not in kind.others and not n.startswith("."))
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    strange = [name for name in names if name not in kind.others and not _LOGS.fullmatch(name)]
     if strange:
         raise KgraftError(
             f"--workdir must be new, empty or the folder of a run of {kind.command} that was "

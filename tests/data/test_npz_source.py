@@ -75,7 +75,10 @@ def test_a_split_of_its_own_comes_before_images_without_one(save):
     assert len(test) == 2 and test.labels.tolist() == [2, 1]
     assert not test.ids_span_splits
     for split in ("train", "valid"):
-        assert len(open_source(spec, split=split)) == 5
+        others = open_source(spec, split=split)
+        assert len(others) == 5
+        # Images of two arrays are other images.
+        assert others.ids_span_splits and set(others.ids).isdisjoint(test.ids)
 
 
 def test_split_of_a_file_without_splits_is_the_whole_file(save):

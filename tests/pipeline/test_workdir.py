@@ -57,7 +57,7 @@ def test_a_finished_run_without_its_checkpoints_cannot_be_gone_on_with(tmp_path)
 
 
 def test_a_folder_of_other_things_is_not_gone_on_with(tmp_path):
-    for ours in ("transfer.json", "slurm-17.out", "run.log"):
+    for ours in ("transfer.json", "slurm-17.out", "run.log", "job.e12345", "log.txt", "lost+found"):
         (tmp_path / ours).write_text("{}")
     check_workdir(tmp_path, resume=True)
     (tmp_path / "thesis.tex").write_text("mine")
