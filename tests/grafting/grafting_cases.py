@@ -44,8 +44,7 @@ def traced(layers: list[keras.layers.Layer], shape: tuple[int, ...]) -> Graph:
 def _thin(index: int, *, batchnorm: bool) -> StudentBlock:
     """Half of the convolutional block `index`, with adapters where it meets the teacher."""
     wide_in, width, thin = ((3, 6, 3), (6, 8, 4))[index]
-    # In front of a BatchNorm a bias changes nothing: its gradient is noise, which Adam scales up.
-    body = [LAYERS.Conv2D(thin, 3, padding="same", use_bias=not batchnorm)]
+    body = [LAYERS.Conv2D(thin, 3, padding="same")]
     if batchnorm:
         body.append(LAYERS.BatchNormalization(synchronized=True))
     body.append(LAYERS.ReLU())
