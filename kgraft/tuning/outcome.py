@@ -35,20 +35,7 @@ def check_found(records: Sequence[TrialRecord], config: TuneConfig, written: pat
 
 def _missed(records: Sequence[TrialRecord], config: TuneConfig) -> str:
     asked = " and ".join(_asked(config))
-    tried = sum(record.trial != START for record in records)
-    # Hyperband counts a trial's early rounds as trials of their own.
-    if tried < config.trials and config.tuner != "hyperband":
-        on = f"the space has no more than these {tried} trials: give another, in another "
-        return _nearest(records, config, asked, f"{on}--workdir", "or ask for no more than that")
-    on = f"go on in this --workdir with --resume and more than --trials={config.trials}"
-    other = "or ask for no more than that, or give another space, in another one"
-    return _nearest(records, config, asked, on, other)
-
-
-def _nearest(
-    records: Sequence[TrialRecord], config: TuneConfig, asked: str, on: str, other: str
-) -> str:
-    """Says what came nearest, and what to do: one thing always, another where it was measured."""
+    on, other = _what_next(records, config)
     weighed = [r for r in records if r.shares]
     nearest = min(weighed, key=lambda r: _distance(r, config), default=None)
     has = _beyond(nearest, config) if nearest is not None else []
@@ -59,6 +46,19 @@ def _nearest(
     return (
         f"no student was found within {asked}: the nearest, {name}, has {' and '.join(has)}; "
         f"{on}, {other}"
+    )
+
+
+def _what_next(records: Sequence[TrialRecord], config: TuneConfig) -> tuple[str, str]:
+    """What to do always, and what else where it is known how near a student came."""
+    tried = sum(record.trial != START for record in records)
+    # Hyperband counts a trial's early rounds as trials of their own.
+    if tried < config.trials and config.tuner != "hyperband":
+        used_up = f"the space has no more than these {tried} trials"
+        return f"{used_up}: give another, in another --workdir", "or ask for no more than that"
+    return (
+        f"go on in this --workdir with --resume and more than --trials={config.trials}",
+        "or ask for no more than that, or give another space, in another one",
     )
 
 

@@ -67,6 +67,19 @@ def test_channels_without_weights_have_a_range_before_the_first_update(stage):
     np.testing.assert_allclose(np.delete(high, 3), np.delete(largest, 3), rtol=1e-6)
 
 
+def verified_file(stage, student, folder):
+    """The int8_qat file of a student after two updates."""
+    made = dataclasses.replace(stage, student=student).run(
+        "quantize", compress_rate=1e-4, compress_steps=2
+    )
+    given = {"quantized": made.quantized}
+    (file,) = export_student(made.model, folder=folder, formats=["int8_qat"], **given)
+    views = stage.heldout.views.astype("float32")
+    (found,) = verify_exports([file], made.model, views, calibration=views, **given)
+    assert found.ok, found.why
+    return file
+
+
 def with_transposed():
     """A student of a convolution, a transposed one and a dense layer."""
     keras.utils.set_random_seed(7)
@@ -79,15 +92,7 @@ def with_transposed():
 
 
 def test_files_with_transposed_convolutions_are_held_against_every_weight(stage, tmp_path):
-    student = with_transposed()
-    made = dataclasses.replace(stage, student=student).run(
-        "quantize", compress_rate=1e-4, compress_steps=2
-    )
-    given = {"quantized": made.quantized}
-    (file,) = export_student(made.model, folder=tmp_path / "x", formats=["int8_qat"], **given)
-    views = stage.heldout.views.astype("float32")
-    (found,) = verify_exports([file], made.model, views, calibration=views, **given)
-    assert found.ok, found.why
+    file = verified_file(stage, with_transposed(), tmp_path / "x")
     # A kernel's scales: a convolution has one for each output channel, the others one for all.
     scales = {
         tuple(map(int, tensor["shape"])): len(tensor["quantization_parameters"]["scales"])
@@ -105,14 +110,7 @@ def test_layers_that_merge_several_values_are_emulated_pair_by_pair(stage, tmp_p
     x = kl.ReLU(name="relu")(getattr(kl, kind)(name="merged")(branches))
     x = kl.GlobalAveragePooling2D(name="pool")(x)
     student = keras.Model(image, kl.Dense(5, name="logits")(x), name="student")
-    made = dataclasses.replace(stage, student=student).run(
-        "quantize", compress_rate=1e-4, compress_steps=2
-    )
-    given = {"quantized": made.quantized}
-    (file,) = export_student(made.model, folder=tmp_path / "x", formats=["int8_qat"], **given)
-    views = stage.heldout.views.astype("float32")
-    (found,) = verify_exports([file], made.model, views, calibration=views, **given)
-    assert found.ok, found.why
+    verified_file(stage, student, tmp_path / "x")
 
 
 def test_a_swish_inside_a_layer_has_a_range_before_it(stage, tmp_path):
@@ -123,11 +121,4 @@ def test_a_swish_inside_a_layer_has_a_range_before_it(stage, tmp_path):
     x = kl.GlobalAveragePooling2D(name="pool")(x)
     x = kl.Dense(4, activation="swish", name="hidden")(x)
     student = keras.Model(image, kl.Dense(5, name="logits")(x), name="student")
-    made = dataclasses.replace(stage, student=student).run(
-        "quantize", compress_rate=1e-4, compress_steps=2
-    )
-    given = {"quantized": made.quantized}
-    (file,) = export_student(made.model, folder=tmp_path / "x", formats=["int8_qat"], **given)
-    views = stage.heldout.views.astype("float32")
-    (found,) = verify_exports([file], made.model, views, calibration=views, **given)
-    assert found.ok, found.why
+    verified_file(stage, student, tmp_path / "x")
