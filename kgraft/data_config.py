@@ -39,7 +39,8 @@ class DataConfig:
     Attributes:
         dataset: source of the transfer images, `tfds:NAME`, `folder:PATH`, `npz:PATH` or
             `embedded:NAME`.
-        split: split of a `tfds:` source the transfer images come from.
+        split: split of the source the transfer images come from, where it has splits (a folder has
+            none).
         data_dir, manual_dir: folders of prepared and of hand-downloaded TFDS data; None for
             TFDS's own.
         download: whether TFDS may download and prepare the data.

@@ -50,8 +50,8 @@ IMAGES = Section(
         "manual_dir": "folder of hand-downloaded archives for TFDS; none for TFDS's own",
         "download": "let TFDS download and prepare what is not there",
         "shots": "transfer images per class; none where --images counts them",
-        "images": "transfer images in all, drawn without looking at classes; takes the place of "
-        "--shots",
+        "images": "transfer images in all, drawn without looking at classes; where a flagfile "
+        "names --shots give --shots=none too",
         "seed": "seed of the draw, the views and the training order",
         "augment": f"augmentation of the views: {_either(data_config.AUGMENTATIONS)}",
         "views": "training views per image; always one with --augment=none",
@@ -67,7 +67,7 @@ IMAGES = Section(
         "extra_augment": f"their augmentation: {_either(data_config.AUGMENTATIONS)}",
         "heldout_views": "held-out views per image, never trained on; 512 in all at most",
         "resize": f"fit images to the teacher's size: {_either(data_config.RESIZES)}; auto is crop "
-        "where sizes differ, else none",
+        "for folders and for sets whose images differ in size, else none",
         "on_corrupt": f"unreadable transfer images: {_either(data_config.ON_CORRUPT)}; skip draws "
         "another one",
     },

@@ -36,7 +36,7 @@ SECTIONS = (
             "manual_dir": "folder of hand-downloaded archives for TFDS; none for TFDS's own",
             "download": "let TFDS download and prepare what is not there",
             "resize": f"fit images to the model's size: {', '.join(RESIZES)}; auto is crop "
-            "where sizes differ, else none",
+            "for folders and for sets whose images differ in size, else none",
             "augment": f"augmentation: {', '.join(AUGMENTATIONS)}",
             "crop_padding": "zero pixels around an image before the random crop of crop_flip",
             "memory_mb": "hold the decoded images in memory up to this size, in MiB; larger sets "

@@ -55,8 +55,8 @@ def export_student(
         folder: where the exports go; an older export there is replaced as a whole.
         formats: any of `kgraft.config.FORMATS`.
         calibration: float32 `[n, height, width, channels]`, as the files take them; needed for
-            `int8` and `int16x8` and to fix a size that the model leaves open. Files whose kernels
-            are rounded have their biases corrected by them.
+            `int8`, `int16x8` and `aeq_int8`, and to fix a size that the model leaves open. Files
+            whose kernels are rounded have their biases corrected by them.
         labels: class names in the order of the logits; None where they are not known.
         takes: what the files take; None for one preprocessed image of the right size.
         quantized: the student trained with int8 emulated, for `int8_qat`.

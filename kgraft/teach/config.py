@@ -23,11 +23,12 @@ class TeachConfig:
         dataset: source of the labelled training images, `tfds:NAME`, `folder:PATH`, `npz:PATH` or
             `embedded:NAME`.
         output: the `.keras` file to write.
-        split: split of a `tfds:` source to train on.
+        split: split of the source to train on, where it has splits (a folder has none).
         data_dir, manual_dir: folders of prepared and of hand-downloaded TFDS data.
         download: whether TFDS may download and prepare the data.
         eval_dataset, eval_split, eval_data_dir: the labelled test set, read once after the last
-            epoch; no dataset means `dataset`, no split means no test.
+            epoch; no dataset means the test split of a `tfds:` or `embedded:` `dataset`, and no
+            test for others; no split means no test.
         resize: `none`, `crop` (scaled to cover the size, centre crop), or `auto`: `crop` where the
             images of the source differ in size.
         augment: name of the augmentation.

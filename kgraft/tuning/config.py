@@ -46,7 +46,7 @@ class TuneConfig:
             become the best by as much as training has ever brought; by `front`, those that cannot
             reach the Pareto front so; `off` trains all.
         block_cache: whether trained blocks are kept for other trials.
-        top: how many of the best `retrain` makes again.
+        top: how many of the best get a flagfile, and are made again with `retrain`.
         retrain: whether the best are made by kgraft-distill after the search.
     """
 

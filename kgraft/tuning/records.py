@@ -35,14 +35,14 @@ class TrialRecord:
         latency_ms, bytes, macs: of the student, for one image.
         shares: the same as shares of the teacher's.
         seconds: of the whole trial.
-        phases: of each phase name, blocks, seconds, whether it was taken from the cache, and
-            held-out agreement at its start and end.
+        phases: of each phase name, blocks, seconds, whether it was taken from the cache, the
+            step whose weights were kept, and held-out agreement at its start and end.
         blocks: of each replaced block its number, recipe, and multiply-adds as a share of the
             teacher's block.
         part: share of the phases that were trained, or to be trained where the trial did not come
             to them; below 1 in early rounds of Hyperband.
         worker: which process did it.
-        error: why it failed.
+        error: why it failed, or was not trained.
     """
 
     trial: str
