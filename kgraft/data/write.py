@@ -8,6 +8,9 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+# Marks what is being written, or was when a process was killed.
+ASIDE = ".part"
+
 
 @contextlib.contextmanager
 def writing_aside(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -17,11 +20,13 @@ def writing_aside(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         path: the file wanted; its folder must exist.
 
     Yields:
-        The path to write to, in the same folder. It is removed if the block raises.
+        The path to write to, in the same folder and with the same suffix, which Keras goes by. It
+        is removed if the block raises.
     """
     path = pathlib.Path(path)
     # Processes on several machines may write to one shared folder.
-    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    writer = f"{socket.gethostname()}.{os.getpid()}"
+    aside = path.with_name(f".{path.stem}.{writer}{ASIDE}{path.suffix}")
     try:
         yield aside
         aside.replace(path)

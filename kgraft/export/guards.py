@@ -9,11 +9,14 @@ import numpy as np
 
 from kgraft.compress import QuantizedStudent
 from kgraft.config import FORMATS
+from kgraft.data.write import ASIDE
 from kgraft.errors import KgraftError
 from kgraft.export.names import EXPORTED_NAMES, MARKS
 from kgraft.export.records import DeviceInput
 
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
+# `.partial` is an earlier version's.
+_ASIDE = {ASIDE, ".partial"}
 
 Shape = tuple[int, int, int]
 
@@ -189,7 +192,8 @@ def make_parent(folder: Path) -> None:
 
 def _is_litter(name: str) -> bool:
     """Whether a file is what a killed write or a file manager leaves behind."""
-    return name in _LITTER or (name.startswith(".") and name.endswith((".partial", ".part")))
+    aside = not _ASIDE.isdisjoint(Path(name).suffixes[-2:])
+    return name in _LITTER or (name.startswith(".") and aside)
 
 
 def _check_ends(model: keras.Model) -> None:

@@ -3,7 +3,7 @@
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.checkpoints import Checkpoints
 from kgraft.grafting.evaluate import agreement
-from kgraft.grafting.fuse import FusedStudent, Remaining, fuse, graft_model
+from kgraft.grafting.fuse import FusedStudent, Remaining, fuse
 from kgraft.grafting.losses import LOSSES, feature_mse, make_loss
 from kgraft.grafting.precision import Compute, check_xla, choose_compute
 from kgraft.grafting.progress import OnProgress, Progress, ProgressLine, tell_all
@@ -32,7 +32,6 @@ __all__ = [
     "choose_compute",
     "feature_mse",
     "fuse",
-    "graft_model",
     "graft_schedule",
     "has_several_workers",
     "is_chief",

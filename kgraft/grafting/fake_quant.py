@@ -29,8 +29,6 @@ from kgraft.grafting.span import Student, plain_body, run_block
 from kgraft.graph import Graph
 from kgraft.students.block import StudentBlock
 
-# The largest number of a weight in int8, whose range is symmetric and leaves -128 out.
-_LEVELS = 127
 # As many views as fix the ranges of an exported file, and how many at once.
 _RANGE_VIEWS = 256
 _RANGE_BATCH = 64

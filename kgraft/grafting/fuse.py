@@ -8,9 +8,7 @@ import keras
 from kgraft.grafting.fold import CannotFoldError, Folding, fold_backward, fold_forward, merge
 from kgraft.graph import (
     Call,
-    Chain,
     Graph,
-    as_model,
     clone_call,
     concat,
     fold_batch_norm,
@@ -113,30 +111,3 @@ def _made(folding: Folding) -> Graph:
         if isinstance(new.op, keras.layers.Layer) and new.op is not old.op and new.op.weights:
             set_weights(new.op, folding.of(old))
     return made
-
-
-def graft_model(
-    chain: Chain, student: tuple[StudentBlock, ...], *, start: int, stop: int
-) -> keras.Model:
-    """Rebuilds the teacher as one flat Keras model with a span of student blocks swapped in.
-
-    Args:
-        chain: the teacher; it does not change.
-        student: one block for each of the teacher's.
-        start: first block of the span.
-        stop: one past its last block.
-
-    Returns:
-        A functional model, image to logits. The student blocks' layers are in it themselves, so its
-        `trainable_variables` are exactly the graft's; the teacher's are frozen copies.
-    """
-    pieces: list[Graph] = []
-    shared: set[int] = set()
-    for block in chain.blocks:
-        if start <= block.index < stop and not student[block.index].kept:
-            grafted = student[block.index]
-            shared |= {id(layer) for part in grafted.pieces for layer in part.layers}
-            pieces += grafted.pieces
-        else:
-            pieces.append(block.graph)
-    return as_model(concat(tuple(pieces)), name="graft", shared=shared, frozen=True)

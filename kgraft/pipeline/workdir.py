@@ -1,13 +1,13 @@
 """The work folder of a run."""
 
 import dataclasses
-import os
 import pathlib
 import re
 import tempfile
 
 import keras
 
+from kgraft.data.write import writing_aside
 from kgraft.errors import KgraftError
 from kgraft.export import EXPORTS, check_folder
 from kgraft.pipeline.stopwatch import tell
@@ -128,10 +128,6 @@ def start_workdir(path: pathlib.Path) -> None:
 
 
 def save_model(model: keras.Model, path: pathlib.Path) -> None:
-    """Writes a `.keras` file aside and then renames it, so that it is whole or absent."""
-    aside = path.with_name(f".partial_{path.name}")
-    try:
+    """Writes a `.keras` file that is whole or absent."""
+    with writing_aside(path) as aside:
         model.save(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """Writes the report beside the student."""
 
-import os
+import contextlib
 from pathlib import Path
 
+from kgraft.data.write import writing_aside
 from kgraft.errors import KgraftError
 from kgraft.report.json_report import to_json
 from kgraft.report.markdown import to_markdown
@@ -15,7 +16,8 @@ MARKDOWN_NAME = "report.md"
 def write_report(report: RunReport, workdir: str | Path) -> tuple[Path, Path]:
     """Writes `report.json` and `report.md`.
 
-    Both are rendered and written aside before either takes its name: no report is half there.
+    Both are rendered before either is written, and both are written aside before either takes its
+    name: no report is half there.
 
     Args:
         report: the run's report.
@@ -28,14 +30,12 @@ def write_report(report: RunReport, workdir: str | Path) -> tuple[Path, Path]:
         KgraftError: the folder cannot be written to.
     """
     texts = {JSON_NAME: to_json(report), MARKDOWN_NAME: to_markdown(report)}
-    asides = {name: Path(workdir, f".{name}.partial") for name in texts}
+    paths = {name: Path(workdir, name) for name in texts}
     try:
-        for name, text in texts.items():
-            asides[name].write_text(text, encoding="utf-8")
-        for name, aside in asides.items():
-            os.replace(aside, Path(workdir, name))
+        with contextlib.ExitStack() as stack:
+            asides = {n: stack.enter_context(writing_aside(path)) for n, path in paths.items()}
+            for name, aside in asides.items():
+                aside.write_text(texts[name], encoding="utf-8")
     except OSError as error:
-        for aside in asides.values():
-            aside.unlink(missing_ok=True)
         raise KgraftError(f"cannot write the report to {workdir}: {error}") from error
-    return Path(workdir, JSON_NAME), Path(workdir, MARKDOWN_NAME)
+    return paths[JSON_NAME], paths[MARKDOWN_NAME]

@@ -20,10 +20,8 @@ def solve_connected(
     activations: Activations,
     *,
     seed: int,
-    start: int = 0,
-    stop: int | None = None,
 ) -> None:
-    """Fits every layer of a span anew, one after another, on what the student so far makes.
+    """Fits every layer anew, one after another, on what the student so far makes.
 
     Blocks made one by one are fitted to the teacher's activations at their entry; connected, each
     gets what the blocks before it make. Targets stay the teacher's own values, so that each layer
@@ -31,27 +29,23 @@ def solve_connected(
 
     Args:
         chain: the teacher; it does not change.
-        student: one block for each of the teacher's; the span's replaced ones change in place.
+        student: one block for each of the teacher's; the replaced ones change in place.
         activations: the teacher's activations at the cuts.
         seed: seed for the choice of places to fit on.
-        start: first block of the span, which the teacher leads up to.
-        stop: one past its last block; None for all.
     """
-    stop = len(student) if stop is None else stop
-    for index in range(start, stop):
-        made = student[index]
+    for index, made in enumerate(student):
         if not made.kept:
-            own = _own_entry(chain, student, activations, start, index)
+            own = _own_entry(chain, student, activations, index)
             _solve_block(chain, made, activations, own, seed)
 
 
 def _own_entry(
-    chain: Chain, student: Sequence[StudentBlock], activations: Activations, start: int, index: int
+    chain: Chain, student: Sequence[StudentBlock], activations: Activations, index: int
 ) -> np.ndarray:
     """What the student makes at a block's entry, before the entry adapter."""
     block = student[index]
     views = affordable_views(chain.blocks[index].graph, block.body)
-    first = next((i for i in range(start, index) if not student[i].kept), index)
+    first = next((i for i in range(index) if not student[i].kept), index)
     x = activations(first, views)
     return run_pieces([piece for before in student[first:index] for piece in before.pieces], x)
 

@@ -64,7 +64,9 @@ def teach(config: TeachConfig, *, say: Callable[[str], None] = print) -> TeachRe
         folder.mkdir(parents=True, exist_ok=True)
     state = _train(config, training, say=say)
     # Before the test, so that whatever happens in it the training was not for nothing.
-    output = save_model(training.model, pathlib.Path(config.output))
+    output = pathlib.Path(config.output)
+    with writing_aside(output) as aside:
+        training.model.save(aside)
     skipped: list[CorruptImage] = []
     batches = test_batches(training, config, on_corrupt=skipped.append)
     right = None if batches is None else accuracy(training.model, batches)
@@ -94,26 +96,6 @@ def summary(result: TeachResult) -> str:
         f"{result.output}: {result.parameters:,} parameters, test accuracy {right}, "
         f"{len(result.history)} epochs in {result.seconds / 60:.1f} min"
     )
-
-
-def save_model(model: keras.Model, path: pathlib.Path) -> pathlib.Path:
-    """Writes a model aside, then puts it in the place of a former one.
-
-    Args:
-        model: a model that was never compiled, so that no optimiser is written.
-        path: the `.keras` file.
-
-    Returns:
-        The path.
-    """
-    # Keras insists on the suffix, so the part file is told apart by its front.
-    aside = path.with_name(f".part-{path.name}")
-    try:
-        model.save(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
 
 
 def set_precision(model: keras.Model, precision: str) -> None:

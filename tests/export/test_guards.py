@@ -42,7 +42,7 @@ def test_a_folder_of_the_users_own_is_not_replaced(student, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "left", [".report.json.partial", ".report.md.host.12.part", ".DS_Store", "Thumbs.db"]
+    "left", [".report.json.partial", ".report.host.12.part.md", ".DS_Store", "Thumbs.db"]
 )
 def test_what_a_killed_write_or_a_file_manager_left_is_no_hindrance(student, tmp_path, left):
     export_student(student, folder=tmp_path, formats=["float32"])

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as kl
 from small_models import assert_close, conv, images, rounding, small_model, state, trained
-from student_cases import chain_of, own_variables, student_of
+from student_cases import chain_of, student_of
 
-from kgraft.grafting import Remaining, fuse, graft_model
+from kgraft.grafting import Remaining, fuse
 from kgraft.grafting.span import run_student
 from kgraft.graph import as_model, clone_graph, split_chain, trace_model
 from kgraft.students import StudentBlock
@@ -173,70 +173,6 @@ def test_a_fused_student_round_trips_as_a_model(small_teacher, tmp_path):
     np.testing.assert_array_equal(loaded(x, training=False), fused.graph(x))
 
 
-def with_span(chain, student, start, stop):
-    """The chain's own blocks with the student's inside the span."""
-    return tuple(
-        student[block.index]
-        if start <= block.index < stop
-        else StudentBlock(block.index, block.graph, kept=True)
-        for block in chain.blocks
-    )
-
-
-def check_graft(chain, student, x, span):
-    """The grafted model is the teacher with the span replaced, and trains just the graft."""
-    start, stop = span
-    model = graft_model(chain, student, start=start, stop=stop)
-    swapped = with_span(chain, student, start, stop)
-    np.testing.assert_array_equal(model(x, training=False), run_student(swapped, x))
-    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
-    trains = own_variables(swapped)
-    assert len(model.trainable_variables) == len(trains)
-    assert {id(v) for v in model.trainable_variables} == {id(v) for v in trains}
-    return model
-
-
-def test_grafted_small_models(small_teacher, tmp_path):
-    chain = chain_of(small_teacher)
-    student = student_of(chain)
-    x = images()
-    before = state(*small_teacher.variables)
-    for span in ((0, 1), (1, 3), (0, 4)):
-        model = check_graft(chain, student, x, span)
-    model.save(tmp_path / "graft.keras")
-    loaded = keras.models.load_model(tmp_path / "graft.keras")
-    np.testing.assert_array_equal(loaded(x, training=False), run_student(student, x))
-    assert len(loaded.trainable_variables) == len(model.trainable_variables)
-    for old, new in zip(before, state(*small_teacher.variables), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
-def test_grafted_real_architectures(application, tmp_path):
-    chain = chain_of(application, 5)
-    student = student_of(chain, graft="1-2")
-    x = images(2, application.input_shape[1:])
-    model = check_graft(chain, student, x, (1, 3))
-    model.save(tmp_path / "graft.keras")
-    loaded = keras.models.load_model(tmp_path / "graft.keras")
-    np.testing.assert_array_equal(loaded(x, training=False), run_student(student, x))
-
-
-def test_training_a_graft_leaves_the_teacher_as_it_is():
-    teacher = small_model("batch_norm")
-    chain = chain_of(teacher)
-    student = student_of(chain)
-    model = graft_model(chain, student, start=1, stop=3)
-    before = state(*teacher.variables)
-    grafted = state(*model.trainable_variables)
-    model.compile("sgd", "mse")
-    x = images(8)
-    model.fit(x, teacher.predict(x, verbose=0) + 1.0, verbose=0)
-    for old, new in zip(before, state(*teacher.variables), strict=True):
-        np.testing.assert_array_equal(old, new)
-    for old, new in zip(grafted, model.trainable_variables, strict=True):
-        assert not np.array_equal(old, new)
-
-
 def own_copies(chain, copied):
     """The teacher's own blocks, some of them as trainable copies."""
     return tuple(
@@ -254,8 +190,6 @@ def test_a_span_replaced_by_itself_is_the_teacher(small_teacher, copied):
     x = images()
     wanted = np.asarray(small_teacher(x, training=False))
     np.testing.assert_array_equal(run_student(student, x), wanted)
-    model = check_graft(chain, student, x, (0, 4))
-    np.testing.assert_array_equal(model(x, training=False), wanted)
     assert_close(fuse(student).graph(x), wanted)
 
 
@@ -275,7 +209,6 @@ def test_a_student_that_keeps_every_block_is_the_teacher():
     x = images()
     wanted = np.asarray(teacher(x, training=False))
     np.testing.assert_array_equal(run_student(student, x), wanted)
-    np.testing.assert_array_equal(check_graft(chain, student, x, (0, 4))(x, training=False), wanted)
     assert_close(fuse(student).graph(x), wanted)
 
 
@@ -284,7 +217,6 @@ def test_an_own_student_with_the_teachers_names_can_be_grafted():
     chain, own = (split_chain(trace_model(m), ("conv1", "conv3")) for m in (teacher, mine))
     student = student_of(chain, start="teacher", graft="1", recipe="mine.keras", own=own)
     x = images()
-    check_graft(chain, student, x, (0, 3))
     check_fused(student, x)
 
 

@@ -20,7 +20,7 @@ def test_a_full_disk_leaves_the_old_report(report, tmp_path, monkeypatch):
     write = Path.write_text
 
     def full(self, text, **options):
-        if "report.md" in self.name:
+        if self.suffix == ".md":
             raise OSError("no space left on device")
         return write(self, text, **options)
 
