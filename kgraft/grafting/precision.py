@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, keras_reason
 from kgraft.grafting.bank import ViewBank
 from kgraft.grafting.span import Student, run_teacher
 from kgraft.graph import Chain, Graph, closing_calls, frozen_chain
@@ -88,10 +88,9 @@ def _frozen(chain: Chain, dtype: str) -> Chain:
     except (NotImplementedError, TypeError, ValueError) as error:
         if dtype == "float32":
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KgraftError(
             f"--precision={dtype} needs a teacher whose layers compute in it; give "
-            f"--precision=float32 ({reason})"
+            f"--precision=float32 ({keras_reason(error)})"
         ) from None
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kgraft.config import StudentConfig, TeacherConfig
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, keras_reason
 from kgraft.grafting.fold import can_absorb_at
 from kgraft.graph import (
     Chain,
@@ -116,10 +116,11 @@ def _check_copies(graph: Graph) -> None:
         try:
             clone_op(call.op)
         except Exception as error:  # Layers of a user's own may raise anything.
-            reason = (str(error).split("\n")[0] or type(error).__name__).strip()
             raise KgraftError(
                 f"the teacher's layer {call.name} cannot be copied: expected one that "
-                f"{type(call.op).__name__}.from_config makes again from its get_config ({reason})"
+                f"{type(call.op).__name__}.from_config makes again from its get_config, with each "
+                "class of your own registered by keras.saving.register_keras_serializable "
+                f"({keras_reason(error)})"
             ) from error
 
 

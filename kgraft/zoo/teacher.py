@@ -1,6 +1,7 @@
 """`load_teacher`: a functional Keras model from a file, the zoo or keras.applications."""
 
 import dataclasses
+import json
 import pathlib
 import zipfile
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import keras
 
 from kgraft.config import PREPROCESSINGS
-from kgraft.errors import KgraftError
+from kgraft.errors import KgraftError, keras_reason
 from kgraft.zoo.applications import load_application
 from kgraft.zoo.build import build
 
@@ -112,15 +113,29 @@ def load_file(path: pathlib.Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises most kinds of error on a broken or foreign file.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
-            # Keras says that there is no such file.
-            reason = ["it is no zip archive, or the end of it is missing"]
         raise KgraftError(
             f"{path} cannot be read as a Keras model: expected a functional model's file, made by "
             "model.save, with layers that Keras knows; with layers of your own, load it in Python "
-            f"and give it to kgraft.distill(teacher_model=...) ({reason[0]})"
+            f"and give it to kgraft.distill(teacher_model=...) ({_unread(path, error)})"
         ) from error
+
+
+def _unread(path: pathlib.Path, error: Exception) -> str:
+    """Why a file cannot be read, where Keras says something else too."""
+    if path.suffix.lower() != ".keras":
+        return keras_reason(error)
+    if not zipfile.is_zipfile(path):
+        # Keras says that there is no such file.
+        return "it is no zip archive, or the end of it is missing"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        version = ""
+    if version.startswith("2."):
+        # Keras says that it does not know the class Functional.
+        return f"it is of Keras {version}: load it there and save it as .h5, which Keras 3 reads"
+    return keras_reason(error)
 
 
 def check_model(model: keras.Model, source: str) -> keras.Model:
@@ -131,14 +146,26 @@ def check_model(model: keras.Model, source: str) -> keras.Model:
         source: what to call it in messages.
 
     Raises:
-        KgraftError: the model is subclassed.
+        KgraftError: the model is subclassed, a Sequential that is not built, or one of Keras 2.
         KgraftError: it has several inputs or outputs.
         KgraftError: the input is not `[batch, height, width, channels]` of a fixed size, or the
             output not `[batch, classes]`.
-        KgraftError: a layer is quantised, or has LoRA weights.
+        KgraftError: a layer is quantised, has LoRA weights, or takes channels first.
         KgraftError: it computes in half precision and cannot be made anew in float32.
     """
-    if isinstance(model, keras.Sequential) and model.built:
+    if any(kind.__module__.startswith("tf_keras.") for kind in type(model).__mro__):
+        raise KgraftError(
+            f"{source} is a model of Keras 2 (tf_keras): expected one of Keras 3; save it as .h5 "
+            "and load that with keras.saving.load_model, or make it again with keras.layers and "
+            "set its weights"
+        )
+    if isinstance(model, keras.Sequential):
+        if not model.built:
+            raise KgraftError(
+                f"{source} is a Sequential that is not built: expected one that knows the shape of "
+                "its images; put keras.Input((height, width, channels)) in front of its layers, or "
+                "call model.build((None, height, width, channels))"
+            )
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not isinstance(model, FUNCTIONAL) or type(model).call is not FUNCTIONAL.call:
         raise KgraftError(
@@ -156,12 +183,12 @@ def check_model(model: keras.Model, source: str) -> keras.Model:
             f"{source} maps {taken} to {given}; expected images [batch, height, width, channels] "
             f"of a fixed size to logits [batch, classes]"
         )
-    _check_plain_weights(model, source)
+    _check_layers(model, source)
     return _in_float32(model, source)
 
 
-def _check_plain_weights(model: keras.Model, source: str) -> None:
-    """Refuses layers whose kernels are not what they compute with."""
+def _check_layers(model: keras.Model, source: str) -> None:
+    """Refuses layers whose kernels are not what they compute with, and channels first."""
     for layer in model._flatten_layers():
         if getattr(layer, "lora_enabled", False):
             raise KgraftError(
@@ -172,6 +199,12 @@ def _check_plain_weights(model: keras.Model, source: str) -> None:
             raise KgraftError(
                 f"{source}: layer {layer.name} is quantised ({layer.quantization_mode}): expected "
                 "the float model that it was before quantize()"
+            )
+        if getattr(layer, "data_format", None) == "channels_first":
+            raise KgraftError(
+                f"{source}: layer {layer.name} is of channels_first: expected channels_last; make "
+                "the model again with it, for images [height, width, channels], and set its "
+                "weights: kernels are the same, the rows of a Dense behind a Flatten change order"
             )
 
 
@@ -205,6 +238,6 @@ def _in_float32(model: keras.Model, source: str) -> keras.Model:
     except Exception as error:  # Layers of a user's own may raise anything.
         raise KgraftError(
             f"{source} computes in half precision, and cannot be made anew in float32: expected "
-            f"a float32 model ({error})"
+            f"a float32 model ({keras_reason(error)})"
         ) from error
     return made

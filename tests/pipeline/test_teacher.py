@@ -109,6 +109,8 @@ def test_a_layer_that_cannot_be_copied():
     with pytest.raises(KgraftError, match=message) as caught:
         open_teacher(TeacherConfig("unused.keras", cuts=1), model)
     assert "\n" not in str(caught.value)
+    advice = "registered by keras.saving.register_keras_serializable (Object Needy was created by"
+    assert advice in str(caught.value)
 
 
 def test_more_blocks_than_there_are_cuts_elsewhere():
