@@ -41,7 +41,8 @@ class TeacherConfig:
     Attributes:
         source: `PATH.keras`, `embedded:NAME`, `zoo:NAME` or `applications:NAME`.
         cuts: names of the cuts, in order, or how many blocks of about equal multiply-adds to make.
-        outputs: what the model puts out; `auto` finds out.
+        outputs: what the model puts out; `auto` finds out. A single output becomes two logits: a
+            sigmoid's under `auto`, one whose sign is the class under `logits`.
         preprocess: what turns pixels 0..255 into the model's input; `auto` knows the zoo's and
             keras.applications' own and takes `none` (pixels as they are) for other files.
     """

@@ -77,6 +77,53 @@ def test_a_softmax_teacher_gives_a_student_of_logits(dataset, tmp_path):
     assert "softmax 'softmax' taken off" in result.report.evaluation
 
 
+def binary_teacher(images):
+    """Tells dark images from bright ones, by one sigmoid that is in the middle of these."""
+    kl = keras.layers
+    keras.utils.set_random_seed(0)
+    image = keras.Input(SHAPE)
+    x = kl.Conv2D(8, 3, padding="same", activation="relu", name="conv")(image)
+    x = kl.Conv2D(8, 3, padding="same", activation="relu", name="conv2")(x)
+    logit = kl.Dense(1, name="out")(kl.GlobalAveragePooling2D(name="pool")(x))
+    raw = keras.Model(image, logit)
+    said, (kernel, _) = raw.predict(images, verbose=0), raw.get_layer("out").get_weights()
+    scale = 3 / said.std() * np.sign(np.corrcoef(said[:, 0], images.mean((1, 2, 3)))[0, 1])
+    raw.get_layer("out").set_weights([kernel * scale, np.array([-np.median(said) * scale])])
+    return keras.Model(image, kl.Activation("sigmoid", name="sigmoid")(logit))
+
+
+def test_a_binary_teacher_gives_a_student_of_two_logits(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    light = rng.normal(100 + 40 * labels, 30)[:, None, None, None]
+    images = np.clip(rng.normal(light, 40, [80, *SHAPE]), 0, 255).astype(np.uint8)
+    teacher = binary_teacher(images / np.float32(255))
+    parts = {"train": slice(40), "test": slice(40, None)}
+    arrays = {f"{name}_images": images[part] for name, part in parts.items()}
+    arrays |= {f"{name}_labels": labels[part] for name, part in parts.items()}
+    path = tmp_path / "two.npz"
+    np.savez(path, **arrays, class_names=np.array(["dark", "bright"]))
+    result = distill(
+        teacher_model=teacher,
+        teacher_cuts=("conv",),
+        dataset=f"npz:{path}",
+        eval_dataset=f"npz:{path}",
+        preprocess="unit",
+        workdir=str(tmp_path / "run"),
+        **QUICK | {"graft": "0-1", "steps": (4, 4), "mixed_views": 0, "formats": ("float32",)},
+    )
+    assert result.student.output_shape == (None, 2)
+    pixels, wanted = images[40:] / np.float32(255), labels[40:]
+    named = teacher.predict(pixels, verbose=0)[:, 0] > 0.5
+    answers = result.student.predict(pixels, verbose=0).argmax(axis=1)
+    rows = {row.name: row for row in result.report.models}
+    assert 0.6 < rows["teacher"].accuracy == np.mean(named == wanted) < 1
+    assert rows["student"].accuracy == np.mean(answers == wanted)
+    assert rows["student"].agreement == np.mean(answers == named)
+    assert "sigmoid 'sigmoid' taken off, and of the logit z made two" in result.report.evaluation
+    assert (tmp_path / "run/export/labels.txt").read_text("utf-8").split() == ["dark", "bright"]
+
+
 def test_exports_that_fail_their_verification_are_reported_first(dataset, tmp_path, monkeypatch):
     verify = exporting.verify_exports
 

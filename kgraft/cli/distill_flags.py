@@ -20,7 +20,8 @@ TEACHER = Section(
         "source": "PATH.keras, embedded:NAME, zoo:NAME or applications:NAME",
         "cuts": "layer names where the teacher is cut, in order, or a number of blocks of about "
         "equal multiply-adds",
-        "outputs": f"what the teacher puts out: {_either(config.TEACHER_OUTPUTS)}",
+        "outputs": f"what the teacher puts out: {_either(config.TEACHER_OUTPUTS)}; a single output "
+        "becomes two logits: a sigmoid's under auto, one whose sign is the class under logits",
         "preprocess": f"pixels 0..255 into the teacher's input: {_either(config.PREPROCESSINGS)}",
     },
     config.FLAG_NAMES[config.TeacherConfig],

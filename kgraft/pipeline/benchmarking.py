@@ -22,7 +22,7 @@ from kgraft.export import (
     open_session,
     time_by_tool,
 )
-from kgraft.graph import as_model, logits_graph, trace_model
+from kgraft.graph import as_model, trace_model
 from kgraft.pipeline.stopwatch import tell
 from kgraft.report import BenchmarkRow
 from kgraft.zoo import load_teacher
@@ -145,7 +145,7 @@ def _converted(source: str, name: str, scratch: pathlib.Path) -> pathlib.Path:
     """Writes a Keras model as a float32 file."""
     tell(f"converting {source} to float32")
     keras.utils.set_random_seed(0)
-    graph, _ = logits_graph(trace_model(load_teacher(source).model), "logits")
+    graph = trace_model(load_teacher(source).model)
     # Models of one name each get a folder of their own.
     path = pathlib.Path(tempfile.mkdtemp(dir=scratch), f"{name}.tflite")
     path.write_bytes(float32_bytes(as_model(graph, name=name)))

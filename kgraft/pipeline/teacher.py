@@ -69,11 +69,6 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
     graph, note = logits_graph(trace_model(model), config.outputs)
     _check_weights(graph)
     _check_copies(graph)
-    if graph.output_shape[-1] == 1:
-        raise KgraftError(
-            "the teacher has one logit, so that all students agree with it: expected one for each "
-            "class; of a binary one make two, 0 and the logit"
-        )
     return OpenedTeacher(split_chain(graph, resolve_cuts(graph, config.cuts)), preprocess, note)
 
 
@@ -151,7 +146,7 @@ def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int
     except KgraftError as error:
         raise KgraftError(
             f"--student={config.source} must put out logits, [batch, classes], or end in a "
-            "softmax, which is then taken off"
+            "softmax, which is then taken off, or in one sigmoid, of which two logits are made"
         ) from error
     check_cuts(graph, config.cuts, flag="student_cuts")
     return split_chain(graph, config.cuts)

@@ -1,11 +1,15 @@
 """Losses against values worked out by hand."""
 
+from collections.abc import Callable
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kgraft.errors import KgraftError
 from kgraft.grafting.losses import LOSSES, feature_mse, kl, make_loss, mse, normalized_mse
+from kgraft.graph import logits_graph, trace_model
 
 
 def _t(values: list) -> tf.Tensor:
@@ -26,6 +30,27 @@ def test_normalized_mse_of_zero_logits_has_a_finite_gradient() -> None:
         tape.watch(student)
         loss = normalized_mse(student, _t([[1.0, 2.0]]))
     assert np.isfinite(tape.gradient(loss, student).numpy()).all()
+
+
+def test_the_two_logits_of_a_binary_teacher_say_more_than_the_sign() -> None:
+    """Two logits of one direction have no gradient, as 0 and z of one sign have not."""
+    x = keras.Input([1, 1, 1])
+    graph, _ = logits_graph(trace_model(keras.Model(x, keras.layers.Flatten()(x))), "logits")
+
+    def gradient(pair: Callable[[tf.Tensor], tf.Tensor], student: float, teacher: float) -> float:
+        z = _t([[[[student]]]])
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            loss = normalized_mse(pair(z), pair(_t([[[[teacher]]]])))
+        return float(tape.gradient(loss, z)[0, 0, 0, 0])
+
+    def from_zero(z: tf.Tensor) -> tf.Tensor:
+        return tf.concat([tf.zeros([1, 1]), z[:, :, 0, 0]], -1)
+
+    assert abs(gradient(from_zero, 3.0, 1.0)) < 1e-6
+    for student, teacher in ((3.0, 1.0), (8.0, 6.0), (-1.0, -3.0)):
+        assert gradient(graph, student, teacher) > 0.005
+        assert gradient(graph, teacher, student) < -0.005
 
 
 def test_mse_is_a_mean_over_classes() -> None:

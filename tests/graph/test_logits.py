@@ -156,10 +156,87 @@ def test_a_network_of_several_classes_an_image(layers):
     assert logits_graph(graph, "logits")[0] is graph
 
 
-def test_one_sigmoid_is_a_matter_of_the_number_of_logits():
-    """What refuses a teacher of one logit says how to make two of it."""
-    graph = trace_model(ends_with(kl.Dense(1, "sigmoid", name="s")))
-    assert logits_graph(graph)[0] is graph
+class Sigmoid(kl.Layer):
+    """The operation, not a layer that Keras knows as one."""
+
+    def call(self, x):
+        return keras.ops.sigmoid(x)
+
+
+TWO = ", and of the logit z made two, 4 - z/2 and 4 + z/2"
+SINGLE = {
+    "activation of the last layer": lambda: [kl.Dense(1, activation="sigmoid", name="out")],
+    "activation layer": lambda: [kl.Dense(1, name="out"), kl.Activation("sigmoid", name="s")],
+    "nested head": lambda: [nested_head(kl.Dense(1, activation="sigmoid", name="out"))],
+    "without a bias": lambda: [kl.Dense(1, "sigmoid", use_bias=False, name="out")],
+    "a name of ours": lambda: [kl.Dense(1, "sigmoid", name="two_logits"), kl.Reshape((1,))],
+    "convolution, then flattened": lambda: [
+        kl.Reshape((1, 1, 8)),
+        kl.Conv2D(1, 1, activation="sigmoid", name="out"),
+        kl.Flatten(),
+    ],
+}
+
+
+def check_two_logits(graph, model):
+    p = np.asarray(model(images(), training=False))
+    assert graph.output_shape == (None, 2)
+    assert 0.01 < p.min() < p.max() < 0.99
+    assert_close(softmax(np.asarray(graph(images()))), np.hstack([1 - p, p]))
+
+
+@pytest.mark.parametrize("outputs", ["auto", "probabilities"])
+@pytest.mark.parametrize("layers", SINGLE.values(), ids=SINGLE)
+def test_of_one_sigmoid_two_logits_are_made(layers, outputs, tmp_path):
+    model = ends_with(*layers())
+    graph, note = logits_graph(trace_model(model), outputs)
+    assert note.startswith("sigmoid ") and note.endswith(f" taken off{TWO}")
+    check_two_logits(graph, model)
+    as_model(graph, name="m").save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded(images()), graph(images()))
+
+
+def test_two_logits_are_those_of_one_dense_layer_where_that_ends_the_network():
+    """A cut between the logit and its two would have one channel."""
+    model = ends_with(kl.Dense(1, "sigmoid", name="out"))
+    graph = trace_model(model)
+    made, _ = logits_graph(graph)
+    assert [call.name for call in made.calls] == [call.name for call in graph.calls]
+    assert made.shapes["out"] == (None, 2) and graph.shapes["out"] == (None, 1)
+    assert made.parameters - graph.parameters == 9
+    assert model.get_layer("out").units == 1
+
+
+def test_of_one_sigmoid_operation_two_logits_are_made():
+    inner = ends_with(kl.Dense(1, name="out"))
+    model = keras.Model(inner.inputs, keras.ops.sigmoid(inner.outputs[0]))
+    check_two_logits(logits_graph(trace_model(model))[0], model)
+
+
+def test_one_output_without_a_sigmoid_has_to_be_told_a_logit():
+    model = ends_with(kl.Dense(1, name="out"))
+    for outputs in ("auto", "probabilities"):
+        with pytest.raises(KgraftError) as error:
+            logits_graph(trace_model(model), outputs)
+        assert str(error.value) == (
+            "the teacher has one output, and no sigmoid was found to take off: expected one for "
+            "each class, or a sigmoid's, as it may be a regression; give --teacher_outputs=logits "
+            "if it is the logit of a binary classifier, whose sign is the class"
+        )
+    graph, note = logits_graph(trace_model(model), "logits")
+    assert note == f"the output is taken as a logit, as told{TWO}"
+    z = np.asarray(model(images(), training=False))
+    np.testing.assert_allclose(graph(images()), np.hstack([4 - z / 2, 4 + z / 2]), rtol=1e-6)
+    with pytest.raises(KgraftError, match="no sigmoid was found to take off"):
+        logits_graph(trace_model(ends_with(kl.Dense(1), Sigmoid())))
+
+
+def test_one_sigmoid_is_no_logit():
+    """It is never below 0: every image would be of the second class."""
+    graph = trace_model(ends_with(kl.Dense(1, "sigmoid")))
+    with pytest.raises(KgraftError, match=r"=logits: .* a sigmoid's, which --teacher_outputs=auto"):
+        logits_graph(graph, "logits")
 
 
 def test_logarithm_of_declared_probabilities():

@@ -42,11 +42,33 @@ def test_weights_that_are_not_finite_are_named(world):
         open_teacher(TeacherConfig("unused.keras", cuts=1), model)
 
 
-def test_one_logit_is_no_classifier(world):
+def single(activation):
+    """A network of one output, on images as the small teacher's."""
     x = keras.Input((16, 16, 3))
-    y = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x))
-    with pytest.raises(KgraftError, match="the teacher has one logit"):
-        open_teacher(TeacherConfig("unused.keras", cuts=1), keras.Model(x, y))
+    y = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
+    return keras.Model(x, keras.layers.Dense(1, activation, name="out")(y))
+
+
+def test_one_logit_has_to_be_told():
+    config = TeacherConfig("unused.keras", cuts=1)
+    with pytest.raises(KgraftError, match="it may be a regression; give --teacher_outputs=logits"):
+        open_teacher(config, single("linear"))
+    told = TeacherConfig("unused.keras", cuts=1, outputs="logits")
+    for teacher in (open_teacher(told, single("linear")), open_teacher(config, single("sigmoid"))):
+        assert teacher.classes == 2
+        assert teacher.logits_note.endswith("made two, 4 - z/2 and 4 + z/2")
+
+
+def test_a_student_of_one_sigmoid_gets_two_logits(tmp_path):
+    teacher = open_teacher(TeacherConfig("unused.keras", cuts=1), single("sigmoid"))
+    path = tmp_path / "own.keras"
+    single("sigmoid").save(path)
+    own = open_own_student(StudentConfig(str(path)), teacher, seed=0)
+    assert own.graph.output_shape == (None, 2)
+    single("linear").save(path)
+    message = r"--student=.*own\.keras must put out .*, or in one sigmoid, of which two logits are"
+    with pytest.raises(KgraftError, match=message):
+        open_own_student(StudentConfig(str(path)), teacher, seed=0)
 
 
 def test_a_recipe_is_no_model(world):
