@@ -13,6 +13,8 @@ from kgraft.pipeline.workdir import Kind
 
 SCHEMA = 1
 _FOLDER = "cells"
+# Settings that folders of older versions lack, which nothing can be held against.
+_SINCE = ("transfer_sha256", "extra_sha256")
 KIND = Kind("kgraft-compare", (SETTINGS_NAME, _FOLDER))
 _TEACHER = "teacher.json"
 _TEACHER_FIGURES = ("accuracy", "parameters", "macs", "test_images")
@@ -64,6 +66,12 @@ class CellRecord:
         images, views: how many transfer images and training views there were.
         settings: what the method was run with.
         notes: what a reader should know.
+        date: when the cell was done, UTC, ISO 8601; this and what follows is empty or None in
+            records of older versions.
+        versions: of what made it, by name.
+        device: on what it was made.
+        computed_in: the dtype that training ran in.
+        revision: of the method.
     """
 
     method: str
@@ -86,6 +94,11 @@ class CellRecord:
     views: int | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    date: str = ""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    device: str = ""
+    computed_in: str = ""
+    revision: int | None = None
 
     @property
     def key(self) -> CellKey:
@@ -102,12 +115,13 @@ class CellStore(RecordFolder):
         Args:
             workdir: need not exist yet.
         """
-        super().__init__(workdir, _FOLDER, owner="a comparison")
+        super().__init__(workdir, _FOLDER, owner="a comparison", since=_SINCE)
 
-    def done(self, key: CellKey) -> bool:
-        """Returns whether a cell has a record without an error."""
+    def done(self, key: CellKey) -> CellRecord | None:
+        """Returns the record of a cell that did not fail; None where there is none."""
         path = self.folder / key.file
-        return path.exists() and self._record(path).error is None
+        record = self._record(path) if path.exists() else None
+        return None if record is None or record.error is not None else record
 
     def save(self, record: CellRecord) -> None:
         """Writes the record of a cell, in place of an earlier one."""
@@ -140,6 +154,30 @@ class CellStore(RecordFolder):
         """
         self.records()
         self.teacher()
+
+    def check_images(
+        self, shots: int, draw: int, *, sample_sha256: str, pixels_sha256: str
+    ) -> None:
+        """Checks that the cells done of a draw had the images that are drawn now.
+
+        Args:
+            shots: images per class.
+            draw: number of the draw.
+            sample_sha256: hash of the list of the images drawn now.
+            pixels_sha256: hash of the images themselves.
+
+        Raises:
+            KgraftError: they had others; the record is named.
+        """
+        for record in self.records():
+            same_draw = (record.draw, record.shots) == (draw, shots)
+            # Records of older versions may lack either.
+            same_list = record.sample_sha256 in ("", sample_sha256)
+            if same_draw and not (same_list and record.pixels_sha256 in ("", pixels_sha256)):
+                raise KgraftError(
+                    f"{record.key.file} is of other images than are drawn now: the data set has "
+                    "changed; go on with the one it had, or give another --workdir"
+                )
 
     def records(self) -> tuple[CellRecord, ...]:
         """Returns all records, by draw, shots and the order of the methods.

@@ -217,8 +217,13 @@ def _graft(
     settings = {
         "student": dataclasses.asdict(config.student),
         "train": dataclasses.asdict(config.train),
-        "computed_in": compute.dtype,
         "kept_steps": {result.name: result.kept_step for result in results},
     }
     rule = SELECTION_RULES[config.train.select]
-    return Outcome(fuse(student), sum(r.steps for r in results), settings, selection=rule)
+    return Outcome(
+        fuse(student),
+        sum(result.steps for result in results),
+        settings,
+        selection=rule,
+        computed_in=compute.dtype,
+    )

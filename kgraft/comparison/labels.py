@@ -6,7 +6,7 @@ Nothing else of the package reads them after the draw.
 import numpy as np
 
 from kgraft.comparison.setting import Setting
-from kgraft.data import open_source
+from kgraft.comparison.sources import transfer_source
 from kgraft.errors import KgraftError
 
 
@@ -23,14 +23,7 @@ def transfer_labels(setting: Setting) -> np.ndarray:
         KgraftError: a class has no logit, or it is not known which.
     """
     data, drawn = setting.config.data, setting.job.transfer.images
-    source = open_source(
-        data.dataset,
-        split=data.split,
-        data_dir=data.data_dir,
-        manual_dir=data.manual_dir,
-        download=data.download,
-        channels=setting.job.transfer.size[-1],
-    )
+    source = transfer_source(data, channels=setting.job.transfer.size[-1])
     positions = {name: position for position, name in enumerate(source.ids)}
     chosen = [positions[name] for name in drawn.ids]
     labels = np.asarray(source.labels)[chosen]

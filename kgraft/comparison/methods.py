@@ -26,12 +26,18 @@ class Method:
         takes: whose updates it does: `budget` (the common one), `own` where its source states
             them for this teacher and else the budget, or `none`.
         reads_labels: whether it learns from the labels of the transfer images.
+        plain_views: whether it learns from the views of the transfer images alone, without mixed
+            ones and those of extra images.
+        revision: raised with a change of the method that changes its results: cells of another
+            revision are made again.
     """
 
     run: Callable[[Setting], Outcome]
     prunes: bool = False
     takes: str = "budget"
     reads_labels: bool = False
+    plain_views: bool = False
+    revision: int = 1
 
     @property
     def about(self) -> str:
@@ -40,14 +46,14 @@ class Method:
 
 
 _METHODS = {
-    "finetune": Method(finetune, prunes=True, reads_labels=True),
+    "finetune": Method(finetune, prunes=True, reads_labels=True, plain_views=True),
     "kd": Method(kd),
     "kd_pruned": Method(kd_pruned, prunes=True),
     "distiller": Method(distiller),
     "fitnet": Method(fitnet),
     "fskd": Method(fskd, prunes=True, takes="none"),
     "mir": Method(mir, prunes=True),
-    "paper": Method(paper, takes="own"),
+    "paper": Method(paper, takes="own", plain_views=True),
     "closed": Method(closed, takes="none"),
     "kgraft": Method(kgraft),
 }

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kgraft.comparison.cells import SCHEMA, CellRecord, CellStore
-from kgraft.comparison.config import METHODS
-from kgraft.comparison.methods import method
 from kgraft.comparison.picture import PICTURES, draw
+from kgraft.comparison.remarks import machine_lines, method_lines, views_told
 from kgraft.comparison.summary import (
     SummaryRow,
     cost_table,
@@ -108,7 +107,12 @@ def _document(
     settings: Mapping[str, Any],
 ) -> str:
     opening = _teacher_line(teacher)
-    lines = ["# Comparison", "", f"{opening[:1].upper()}{opening[1:]}.", _setting_line(settings)]
+    lines = [
+        "# Comparison",
+        "",
+        f"{opening[:1].upper()}{opening[1:]}.",
+        _setting_line(settings, records),
+    ]
     for figure, heading in _shown(rows).items():
         lines += ["", f"## {heading}", "", markdown(shots_table(rows, figure))]
         if figure == "accuracy":
@@ -116,8 +120,8 @@ def _document(
     lines += [
         "",
         "± is the standard deviation over few-shot draws; (n) behind it says that a figure is of "
-        "fewer draws than others of its column, so of other images. Every student is tested once, "
-        "when its cell is done; nothing is chosen by test images.",
+        "n draws and not of all those of its column, so of other images. Every student is tested "
+        "once, when its cell is done; nothing is chosen by test images.",
         *_same_images(records),
         "",
         "## Cost",
@@ -127,10 +131,11 @@ def _document(
         "Seconds are those to make, train and fuse the student, without the teacher's run over "
         "the views, which all methods share; `mir` runs it again for its features, `paper` over "
         "its part of the views.",
+        *machine_lines(records),
         "",
         "## Methods",
         "",
-        *_method_lines(records),
+        *method_lines(rows, records, teacher),
     ]
     failed = [record for record in records if record.error is not None]
     if failed:
@@ -152,15 +157,15 @@ def _same_images(records: Sequence[CellRecord]) -> list[str]:
     return lines
 
 
-def _setting_line(settings: Mapping[str, Any]) -> str:
+def _setting_line(settings: Mapping[str, Any], records: Sequence[CellRecord]) -> str:
     student, budget = settings["student"], settings["budget"]
     data = settings["data"]
     return (
         f"Student: `--graft={student['graft']} --student={student['source']}`. Budget of the "
         f"methods that train: {budget['updates']} updates of {budget['batch']} views; `paper` has "
         "its own for a teacher of 10 or 100 classes. All learn from the same views, "
-        "`finetune` and `paper` from those of the transfer images alone: "
-        f"`--views={data['views']} --mixed_views={data['mixed_views']}{_extra(data)}`."
+        f"`--views={data['views']} --mixed_views={data['mixed_views']}{_extra(data)}`"
+        f"{views_told(records, data['views'])}."
     )
 
 
@@ -172,15 +177,3 @@ def _extra(data: Mapping[str, Any]) -> str:
     # Where something lies on one machine says nothing; its name does.
     name = f"{kind}:{pathlib.PurePath(path).name if kind in ('folder', 'npz') else path}"
     return f" --extra_dataset={name} --extra_images={images} --extra_views={views}"
-
-
-def _method_lines(records: Sequence[CellRecord]) -> list[str]:
-    lines = []
-    for name in METHODS:
-        good = [r for r in records if r.method == name and r.error is None]
-        if good:
-            notes = "; ".join(dict.fromkeys(note for r in good for note in r.notes))
-            about = method(name).about.rstrip(".")
-            line = f"- `{name}`: {about}. Weights: {good[0].selection}."
-            lines.append(f"{line} {notes}." if notes else line)
-    return lines

@@ -11,29 +11,24 @@ from typing import Any
 
 import keras
 
+from kgraft.comparison.bench import Bench
 from kgraft.comparison.cells import KIND, CellKey, CellRecord, CellStore
 from kgraft.comparison.config import CompareConfig
-from kgraft.comparison.methods import check_methods, method
+from kgraft.comparison.machine import made_by
+from kgraft.comparison.methods import method
 from kgraft.comparison.report import terminal_table, write_comparison
 from kgraft.comparison.setting import Setting
 from kgraft.comparison.summary import SummaryRow
-from kgraft.config import RunConfig
-from kgraft.data.hashes import labelled_sha256, names_sha256
-from kgraft.errors import KgraftError, reason_of
-from kgraft.grafting import make_strategy
+from kgraft.errors import reason_of
 from kgraft.grafting.progress import format_seconds
 from kgraft.grafting.release import releasing_graphs
-from kgraft.graph import graph_sha256, total_macs
+from kgraft.graph import total_macs
 from kgraft.interrupts import interrupts_held
 from kgraft.pipeline.examiner import Examiner
 from kgraft.pipeline.given import given_config
-from kgraft.pipeline.job import Job, fill_banks, open_job, own_sha256
 from kgraft.pipeline.keras_settings import usual_keras_settings
-from kgraft.pipeline.stopwatch import Stopwatch, tell
-from kgraft.pipeline.teacher import load_told
-from kgraft.pipeline.transfer import transfer_sha256, without_pixels
+from kgraft.pipeline.stopwatch import tell
 from kgraft.pipeline.workdir import check_workdir, start_workdir, tell_of_nothing_to_resume
-from kgraft.students import check_recipes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +85,11 @@ def compare(
     check_workdir(workdir, resume=config.run.resume, kind=KIND)
     if config.run.resume:
         tell_of_nothing_to_resume(workdir)
-    bench = _Bench(config, teacher_model)
+    bench = Bench(config, teacher_model)
     store = CellStore(workdir)
     store.check_settings(bench.settings)
     store.check_records()
+    store.check_images(config.shots_list[0], 0, **bench.first_hashes)
     start_workdir(workdir)
     store.start(bench.settings)
     failed = _run_cells(bench, store, say)
@@ -102,66 +98,8 @@ def compare(
     return Comparison(rows, teacher, terminal_table(rows, teacher), failed, workdir)
 
 
-class _Bench:
-    """The teacher, opened once, and the settings made from it.
-
-    Attributes:
-        config: the settings of the comparison.
-        strategy: what the teacher and our own students are made under.
-        settings: what all cells have in common.
-    """
-
-    def __init__(self, config: CompareConfig, model: keras.Model | None) -> None:
-        self.config = config
-        self.strategy = make_strategy(config.run.train.strategy)
-        self._teacher = config.run.teacher
-        self._model = model
-        self._pixels: dict[tuple[int, int], str] = {}
-        if model is None:
-            with self.strategy.scope():
-                loaded = load_told(self._teacher)
-            self._model = loaded.model
-            self._teacher = dataclasses.replace(self._teacher, preprocess=loaded.preprocess)
-        self.first = self.open(config.shots_list[0], 0)
-        self._updates = sum(phase.steps for phase in self.first.phases)
-        check_recipes(self.first.chain, self.first.recipes)
-        check_methods(config.methods, self.first.chain, self.first.recipes, updates=self._updates)
-        self.examiner = Examiner(self.first)
-        self.settings: dict[str, Any] = {
-            **config.shared_settings(),
-            "teacher_sha256": graph_sha256(self.first.chain.graph),
-            "test_sha256": labelled_sha256(self.examiner.source),
-            "budget": {"updates": self._updates, "batch": config.run.train.batch},
-            **own_sha256(self.first),
-        }
-        if config.run.data.labels:
-            self.settings["labels_sha256"] = names_sha256(self.first.names)
-
-    def open(self, shots: int, draw: int) -> Job:
-        """Opens the input of some cells."""
-        with self.strategy.scope():
-            job = open_job(self._run(shots, draw), Stopwatch(say=None), self._model)
-        self._pixels[shots, draw] = transfer_sha256(job.transfer)
-        return dataclasses.replace(job, transfer=without_pixels(job.transfer))
-
-    def setting(self, shots: int, draw: int) -> Setting:
-        """Makes what the methods of some cells share; the teacher runs over the views here."""
-        run = self._run(shots, draw)
-        first = (shots, draw) == (self.config.shots_list[0], 0)
-        with self.strategy.scope():
-            job = self.first if first else self.open(shots, draw)
-            # Rivals read what the teacher itself says, whatever our own steps compute in.
-            exact = dataclasses.replace(run.train, precision="float32")
-            banks = fill_banks(job, dataclasses.replace(run, train=exact), Stopwatch(say=None))
-        pixels = self._pixels[shots, draw]
-        return Setting(run, job, banks.train, banks.heldout, self.strategy, self._updates, pixels)
-
-    def _run(self, shots: int, draw: int) -> RunConfig:
-        return dataclasses.replace(self.config.cell_run(shots, draw), teacher=self._teacher)
-
-
 def _run_cells(
-    bench: _Bench, store: CellStore, say: Callable[[str], None]
+    bench: Bench, store: CellStore, say: Callable[[str], None]
 ) -> tuple[CellRecord, ...]:
     """Runs what has no record yet, group by group, and returns the cells that failed."""
     config = bench.config
@@ -171,13 +109,18 @@ def _run_cells(
         for shots in config.shots_list
         for name in config.methods
     ]
-    left = [cell for cell in cells if not store.done(cell)]
+    done = {cell: record for cell in cells if (record := store.done(cell))}
+    earlier = [cell for cell, record in done.items() if not _is_current(record)]
+    left = [cell for cell in cells if cell not in done or cell in earlier]
     budget: dict[str, int] = bench.settings["budget"]
     say(
         f"{len(config.methods)} methods, {len(config.shots_list)} numbers of shots, "
         f"{config.draws} draws: {len(cells)} cells, {len(cells) - len(left)} done; "
         f"budget {budget['updates']} updates of {budget['batch']} views"
     )
+    if earlier:
+        names = ", ".join(dict.fromkeys(cell.method for cell in earlier))
+        say(f"made again, because their method has changed since: {len(earlier)} cells of {names}")
     if left and store.teacher() is None:
         store.save_teacher(bench.examiner.teacher())
     clock, failed = _Clock(left), []
@@ -191,8 +134,13 @@ def _run_cells(
     return tuple(failed)
 
 
+def _is_current(record: CellRecord) -> bool:
+    """Whether a cell is of the revision that its method has; older records state none."""
+    return record.revision in (None, method(record.method).revision)
+
+
 def _group(
-    bench: _Bench, store: CellStore, cells: list[CellKey], starts: Callable[[CellKey], None]
+    bench: Bench, store: CellStore, cells: list[CellKey], starts: Callable[[CellKey], None]
 ) -> Iterator[CellRecord]:
     """Yields the records of cells on the same images; each is told of before it runs."""
     draw, shots = cells[0].draw, cells[0].shots
@@ -201,34 +149,27 @@ def _group(
         setting = bench.setting(shots, draw)
     except Exception as error:
         for cell in cells:
-            yield CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
+            yield _stamped(
+                CellRecord(cell.method, shots, draw, seed, error=reason_of(error)), bench
+            )
         return
     for cell in cells:
         starts(cell)
         # What a cell has compiled holds its data, and would for as long as the process lives.
         with releasing_graphs():
             try:
-                _check_images(setting, store, cell)
+                store.check_images(shots, draw, **setting.hashes)
                 record = _cell(setting, cell.method, draw, bench.examiner)
             except Exception as error:
                 record = CellRecord(cell.method, shots, draw, seed, error=reason_of(error))
-        yield record
+        yield _stamped(record, bench)
     for bank in (setting.bank, setting.heldout):
         bank.close()
 
 
-def _check_images(setting: Setting, store: CellStore, cell: CellKey) -> None:
-    """Checks that the cells done of a draw had the images that are drawn now."""
-    sample = setting.job.transfer.images.sha256
-    for record in store.records():
-        same_draw = (record.draw, record.shots) == (cell.draw, cell.shots)
-        # Records of older versions may lack either.
-        same_images = record.pixels_sha256 in ("", setting.pixels_sha256)
-        if same_draw and not (same_images and record.sample_sha256 in ("", sample)):
-            raise KgraftError(
-                f"{record.key.file} is of other images than are drawn now: the data set has "
-                "changed; go on with the one it had, or give another --workdir"
-            )
+def _stamped(record: CellRecord, bench: Bench) -> CellRecord:
+    revision = method(record.method).revision
+    return dataclasses.replace(record, revision=revision, **made_by(bench.strategy))
 
 
 def _cell(setting: Setting, name: str, draw: int, examiner: Examiner) -> CellRecord:
@@ -253,11 +194,12 @@ def _cell(setting: Setting, name: str, draw: int, examiner: Examiner) -> CellRec
         updates=made.updates,
         reads_labels=method(name).reads_labels,
         selection=made.selection,
-        sample_sha256=setting.job.transfer.images.sha256,
-        pixels_sha256=setting.pixels_sha256,
+        sample_sha256=setting.hashes["sample_sha256"],
+        pixels_sha256=setting.hashes["pixels_sha256"],
         images=len(setting.job.transfer.images.ids),
         views=len(setting.bank),
         settings=made.settings,
+        computed_in=made.computed_in,
         notes=(*made.notes, *left),
     )
 

@@ -61,6 +61,12 @@ class Setting:
         return self.bank.activation(position, rows)
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """Hashes of the list of transfer images and of the images, as records name them."""
+        sample = self.job.transfer.images.sha256
+        return {"sample_sha256": sample, "pixels_sha256": self.pixels_sha256}
+
+    @property
     def grafted(self) -> tuple[int, ...]:
         """Numbers of the blocks that are replaced."""
         return tuple(i for i, recipe in enumerate(self.job.recipes) if recipe.kind != "keep")
@@ -72,9 +78,10 @@ class Outcome:
 
     Attributes:
         student: the student, fused.
-        updates: gradient updates done.
+        updates: gradient updates done, as counted.
         settings: what the method was run with beyond what the cells share, plain values.
         selection: how the weights were chosen, in words.
+        computed_in: the dtype that training ran in.
         notes: what a reader of the table should know.
     """
 
@@ -82,4 +89,5 @@ class Outcome:
     updates: int
     settings: Mapping[str, Any]
     selection: str = LAST_STEP
+    computed_in: str = "float32"
     notes: tuple[str, ...] = ()

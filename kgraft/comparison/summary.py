@@ -36,7 +36,7 @@ class SummaryRow:
 
     Attributes:
         method, shots: which.
-        draws: how many draws the figures are of.
+        draws: numbers of the draws that the figures are of, rising.
         failed: how many cells failed.
         accuracy, accuracy_among, agreement: shares of the test images, 0..1.
         parameters, macs: of the student; the largest where draws differ.
@@ -45,7 +45,7 @@ class SummaryRow:
 
     method: str
     shots: int
-    draws: int
+    draws: tuple[int, ...]
     failed: int
     accuracy: Spread | None = None
     accuracy_among: Spread | None = None
@@ -75,7 +75,8 @@ def summarize(records: Sequence[CellRecord]) -> tuple[SummaryRow, ...]:
 def _row(cells: list[CellRecord]) -> SummaryRow:
     good = [cell for cell in cells if cell.error is None]
     first = cells[0]
-    row = SummaryRow(first.method, first.shots, len(good), len(cells) - len(good))
+    draws = tuple(sorted(cell.draw for cell in good))
+    row = SummaryRow(first.method, first.shots, draws, len(cells) - len(good))
     if not good:
         return row
     return dataclasses.replace(
@@ -104,16 +105,16 @@ def shots_table(rows: Sequence[SummaryRow], figure: str) -> list[tuple[str, ...]
 
     Returns:
         Text cells, headings first: percent with the spread over draws, and the number of draws in
-        brackets where others of the column have more; `-` where there is none.
+        brackets where others of the column have further ones; `-` where there is none.
     """
     shots = sorted({row.shots for row in rows})
     methods = list(dict.fromkeys(row.method for row in rows))
     found = {(row.method, row.shots): row for row in rows}
-    most = {k: max(row.draws for row in rows if row.shots == k) for k in shots}
+    every = {k: {draw for row in rows if row.shots == k for draw in row.draws} for k in shots}
     table = [("method", *(f"{k}-shot" for k in shots))]
     for method in methods:
         cells = [found.get((method, k)) for k in shots]
-        shares = (_share(cell, figure, most[k]) for cell, k in zip(cells, shots, strict=True))
+        shares = (_share(cell, figure, every[k]) for cell, k in zip(cells, shots, strict=True))
         table.append((method, *shares))
     return table
 
@@ -140,7 +141,7 @@ def cost_table(rows: Sequence[SummaryRow]) -> list[tuple[str, ...]]:
         (
             row.method,
             str(row.shots),
-            f"{row.draws}" + (f", {row.failed} failed" if row.failed else ""),
+            f"{len(row.draws)}" + (f", {row.failed} failed" if row.failed else ""),
             _number(row.parameters, lambda v: f"{v:,}"),
             _number(row.macs, lambda v: f"{v / 1e6:,.1f}"),
             _number(row.updates, lambda v: f"{v:,.0f}"),
@@ -155,14 +156,14 @@ def plain(rows: Sequence[SummaryRow]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(row) for row in rows]
 
 
-def _share(row: SummaryRow | None, figure: str, most_draws: int) -> str:
+def _share(row: SummaryRow | None, figure: str, every: set[int]) -> str:
     spread: Spread | None = getattr(row, figure) if row is not None else None
     if row is None or spread is None:
         return "failed" if row is not None and row.failed else UNKNOWN
     text = f"{100 * spread.mean:.2f}"
     if spread.deviation is not None:
         text = f"{text} ± {100 * spread.deviation:.2f}"
-    return text if row.draws == most_draws else f"{text} ({row.draws})"
+    return text if set(row.draws) == every else f"{text} ({len(row.draws)})"
 
 
 def _number(value: Any, form: Callable[[Any], str]) -> str:

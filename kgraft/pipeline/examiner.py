@@ -95,6 +95,7 @@ class Examiner:
             "accuracy_among": marks.accuracy_among,
             "parameters": graph.parameters,
             "macs": total_macs(graph),
+            "classes": graph.output_shape[-1],
             "test_images": self.images,
             "test_images_skipped": self.skipped,
         }

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kgraft.data.write import write_json
@@ -20,17 +20,20 @@ class RecordFolder:
         folder: of the records, in it.
     """
 
-    def __init__(self, workdir: pathlib.Path, folder: str, *, owner: str) -> None:
+    def __init__(
+        self, workdir: pathlib.Path, folder: str, *, owner: str, since: Sequence[str] = ()
+    ) -> None:
         """Opens a work folder and changes nothing.
 
         Args:
             workdir: need not exist yet.
             folder: name of the folder of the records.
             owner: what the records are of, such as `a search`, for messages.
+            since: names of settings that work folders of older versions lack.
         """
         self.workdir = workdir
         self.folder = workdir / folder
-        self._owner = owner
+        self._owner, self._since = owner, since
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Checks that the work folder is of these settings, or of none yet.
@@ -50,9 +53,11 @@ class RecordFolder:
                     "settings, is missing: put it back, or give another folder"
                 )
             return
+        old = read_json(path)
         # As they come back from JSON.
         plain = json.loads(json.dumps(settings, default=str))
-        found = differences(read_json(path), plain)
+        told = {k: v for k, v in plain.items() if k in old or k not in self._since}
+        found = differences(old, told)
         if found:
             raise KgraftError(
                 f"{self.workdir} belongs to {self._owner} of other settings: {', '.join(found)}"

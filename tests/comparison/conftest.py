@@ -11,7 +11,7 @@ import pytest
 from small_models import CLASSES, SHAPE, small_model
 
 from kgraft.comparison import CompareConfig
-from kgraft.comparison.run import _Bench
+from kgraft.comparison.bench import Bench
 from kgraft.comparison.setting import Setting
 
 
@@ -49,12 +49,12 @@ class World:
     def setting(self, **changes: Any) -> Setting:
         """What the methods of the first cell share."""
         config = self.config(**changes)
-        return _Bench(config, self.teacher).setting(config.shots_list[0], 0)
+        return Bench(config, self.teacher).setting(config.shots_list[0], 0)
 
     def shapes(self, **changes: Any) -> Setting:
         """The same for what asks for architectures alone: the teacher has run over no view."""
         config = self.config(**changes)
-        bench = _Bench(config, self.teacher)
+        bench = Bench(config, self.teacher)
         run = config.cell_run(config.shots_list[0], 0)
         return Setting(run, bench.first, None, None, bench.strategy, 0, "")
 

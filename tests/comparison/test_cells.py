@@ -18,13 +18,30 @@ def store(tmp_path):
 
 
 def test_a_record_comes_back_as_it_was(store, tmp_path):
-    record = filled("kd", 5, 1, 8, settings={"rate": 0.1}, notes=("a", "b"))
+    record = filled("kd", 5, 1, 8, settings={"rate": 0.1}, notes=("a", "b"), **MADE)
     assert not store.done(record.key)
     store.save(record)
-    assert store.done(record.key)
+    assert store.done(record.key) == record
     assert store.records() == (record,)
     assert (tmp_path / "work" / "cells" / "kd_5shot_draw1.json").exists()
     assert not list((tmp_path / "work" / "cells").glob(".*"))
+
+
+MADE = {
+    "date": "2026-12-01T02:00:00+00:00",
+    "versions": {"keras": "3.15.1"},
+    "device": "a CPU, 2 cores",
+    "computed_in": "float32",
+    "revision": 2,
+}
+
+
+def test_records_of_older_versions_do_not_say_what_made_them(store, tmp_path):
+    store.save(filled("kd", 5, 1, 8, **MADE))
+    path = tmp_path / "work" / "cells" / "kd_5shot_draw1.json"
+    content = {k: v for k, v in json.loads(path.read_text()).items() if k not in MADE}
+    path.write_text(json.dumps(content))
+    assert store.records() == (filled("kd", 5, 1, 8),)
 
 
 def filled(method, shots, draw, seed, **changes):

@@ -65,6 +65,7 @@ def test_the_teacher_agrees_with_itself(setting, counted, pixels):
         "accuracy_among": None,
         "parameters": setting.chain.graph.parameters,
         "macs": total_macs(setting.chain.graph),
+        "classes": 5,
         "test_images": 30,
         "test_images_skipped": 0,
     }

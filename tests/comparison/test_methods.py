@@ -15,6 +15,7 @@ from kgraft.comparison import METHODS
 from kgraft.comparison.methods import check_methods, method, takes_budget
 from kgraft.comparison.told import Told
 from kgraft.comparison.whole import random_student
+from kgraft.data.npz_source import NpzSource
 from kgraft.errors import KgraftError
 from kgraft.grafting import fuse
 from kgraft.graph import as_model, concat, count_macs
@@ -33,9 +34,22 @@ def setting(world):
 @pytest.fixture(scope="module")
 def outcomes(setting):
     before = [np.array(v) for v in setting.chain.graph.variables]
-    made = {name: method(name).run(setting) for name in METHODS}
+    made = {name: without_labels(setting, name) for name in METHODS}
     after = [np.array(v) for v in setting.chain.graph.variables]
     return made, before, after
+
+
+def without_labels(setting, name):
+    """Runs a method where no source has labels to read any more, but for `finetune`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if name != "finetune":
+            patch.setattr(NpzSource, "labels", property(refuse))
+            patch.setattr(NpzSource, "attempts", refuse)
+        return method(name).run(setting)
+
+
+def refuse(*_):
+    raise AssertionError("labels are read after the draw")
 
 
 def test_every_student_has_the_same_architecture(outcomes):
@@ -76,7 +90,7 @@ def test_all_students_differ_and_give_finite_logits(outcomes, pixels):
 def test_ours_records_what_it_kept(outcomes, setting):
     found = outcomes[0]["kgraft"]
     assert set(found.settings["kept_steps"]) == {phase.name for phase in setting.job.phases}
-    assert found.settings["computed_in"] == "float32"
+    assert found.computed_in == "float32"
     assert found.settings["train"] == dataclasses.asdict(setting.config.train)
     assert "held-out" in found.selection
 
@@ -135,7 +149,13 @@ def test_every_method_says_where_it_comes_from(name):
     assert SOURCES[name] in said
 
 
-def test_only_finetune_reads_labels():
+def test_only_finetune_reads_labels(outcomes, setting):
+    """The others have run where reading labels is an error, which it is for `finetune`."""
+    assert outcomes[0].keys() == {*METHODS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NpzSource, "labels", property(refuse))
+        with pytest.raises(AssertionError, match="labels are read after the draw"):
+            method("finetune").run(setting)
     assert [name for name in METHODS if method(name).reads_labels] == ["finetune"]
 
 

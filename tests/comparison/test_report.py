@@ -62,3 +62,4 @@ def test_mean_and_spread_are_in_percent(tmp_path):
     text = written(tmp_path, ["x", "y"])
     deviation = np.std([50.0, 60.0], ddof=1)
     assert f"| kd | 55.00 ± {deviation:.2f} |" in text
+    assert "Cells by device and versions: 2 of 2 do not say; seconds of different machines" in text

@@ -1,18 +1,21 @@
+import dataclasses
+import datetime
 import json
 import re
 import shutil
 import weakref
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import small_model
+from small_models import SHAPE, small_model
 
 from kgraft import KgraftError, compare
 from kgraft.comparison import methods as methods_module
 from kgraft.comparison import run as run_module
+from kgraft.comparison.bench import Bench
 from kgraft.comparison.methods import Method
-from kgraft.comparison.run import _Bench
 
 QUICK = ("fskd", "kd")
 
@@ -51,6 +54,11 @@ def test_every_cell_has_a_record(done):
     assert cell["settings"]["rate"] == 3e-3
     assert 0 <= cell["accuracy"] <= 1
     assert cell["seconds"] > 0
+    assert cell["versions"]["keras"] == keras.__version__
+    assert {"python", "tensorflow"} <= cell["versions"].keys()
+    assert datetime.datetime.fromisoformat(cell["date"]).utcoffset() == datetime.timedelta(0)
+    assert re.search(r"\w, \d+ cores?$", cell["device"])
+    assert (cell["computed_in"], cell["revision"]) == ("float32", 1)
 
 
 def test_methods_of_a_cell_see_the_same_images_and_draws_differ(done):
@@ -68,10 +76,10 @@ def test_tables_and_picture(done):
     assert not result.failed
     assert result.workdir == folder
     assert [(row.method, row.shots, row.draws) for row in result.rows] == [
-        ("kd", 1, 2),
-        ("kd", 2, 2),
-        ("fskd", 1, 2),
-        ("fskd", 2, 2),
+        ("kd", 1, (0, 1)),
+        ("kd", 2, (0, 1)),
+        ("fskd", 1, (0, 1)),
+        ("fskd", 2, (0, 1)),
     ]
     assert result.table.startswith("teacher: ")
     assert "Agreement with the teacher, %" in result.table
@@ -80,7 +88,7 @@ def test_tables_and_picture(done):
     assert "![accuracy over shots](compare.svg)" in text
     assert "`--graft=3 --student=width:0.5`" in text
     assert "2 updates of 8 views" in text
-    assert "from those of the transfer images alone: `--views=3 --mixed_views=0`." in text
+    assert "All learn from the same views, `--views=3 --mixed_views=0`." in text
     assert text.splitlines()[2].startswith("Teacher: ")
     assert "million MACs" in text.splitlines()[2]
     assert "images.npz, teacher small.keras" in (folder / "compare.svg").read_text("utf-8")
@@ -110,7 +118,7 @@ def test_a_cell_alone_agrees_with_the_same_cell_among_others(done, world, tmp_pa
     _, _, folder = done
     run(world, tmp_path / "alone", methods=("kd",), shots_list=(2,), draws=1)
     one, other = (record(f, "kd_2shot_draw0") for f in (folder, tmp_path / "alone"))
-    assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    assert {**one, "seconds": 0, "date": ""} == {**other, "seconds": 0, "date": ""}
 
 
 def test_what_is_done_is_not_run_again(done, world, monkeypatch):
@@ -129,6 +137,20 @@ def test_what_is_done_is_not_run_again(done, world, monkeypatch):
     assert {path: path.read_bytes() for path in (folder / "cells").iterdir()} == before
 
 
+def test_cells_of_another_revision_are_made_again(done, world, tmp_path, monkeypatch):
+    folder = shutil.copytree(done[2], tmp_path / "w")
+    path = folder / "cells" / "fskd_1shot_draw0.json"
+    older = {k: v for k, v in json.loads(path.read_text()).items() if k != "revision"}
+    path.write_text(json.dumps(older))
+    changed = dataclasses.replace(methods_module.method("fskd"), revision=2)
+    monkeypatch.setitem(methods_module._METHODS, "fskd", changed)
+    _, lines = run(world, folder, resume=True)
+    assert "8 cells, 5 done" in lines[0]
+    assert lines[1] == "made again, because their method has changed since: 3 cells of fskd"
+    assert record(folder, "fskd_1shot_draw0") == older
+    assert [record(folder, f"{m}_2shot_draw1")["revision"] for m in QUICK] == [2, 1]
+
+
 def test_more_methods_shots_and_draws_join_a_table(done, world, tmp_path):
     shutil.copytree(done[2], tmp_path / "w")
     result, lines = run(
@@ -136,12 +158,12 @@ def test_more_methods_shots_and_draws_join_a_table(done, world, tmp_path):
     )
     assert "2 cells, 0 done" in lines[0]
     assert [(row.method, row.shots, row.draws) for row in result.rows] == [
-        ("kd", 1, 2),
-        ("kd", 2, 2),
-        ("fskd", 1, 2),
-        ("fskd", 2, 2),
-        ("fskd", 3, 1),
-        ("mir", 3, 1),
+        ("kd", 1, (0, 1)),
+        ("kd", 2, (0, 1)),
+        ("fskd", 1, (0, 1)),
+        ("fskd", 2, (0, 1)),
+        ("fskd", 3, (0,)),
+        ("mir", 3, (0,)),
     ]
 
 
@@ -158,13 +180,19 @@ def test_a_folder_of_another_comparison_is_refused(done, world):
 
 def test_names_and_networks_in_files_are_known_by_what_is_in_them(world, tmp_path):
     def settings(**changes):
-        return _Bench(world.config(methods=("kd",), graft="3", **changes), world.teacher).settings
+        return Bench(world.config(methods=("kd",), graft="3", **changes), world.teacher).settings
 
     labels = tmp_path / "labels.txt"
     hashes = []
     for names in ("abcde", "abcde", "abced"):
         labels.write_text("\n".join(names))
         hashes.append(settings(labels=str(labels))["labels_sha256"])
+    assert hashes[0] == hashes[1] != hashes[2]
+    hashes = []
+    for shade in (0, 0, 9):
+        np.savez(tmp_path / "extra.npz", images=np.full([4, *SHAPE], shade, np.uint8))
+        extra = {"extra_dataset": f"npz:{tmp_path / 'extra.npz'}", "extra_images": 2}
+        hashes.append(settings(**extra)["extra_sha256"])
     assert hashes[0] == hashes[1] != hashes[2]
     hashes = []
     for seed in (1, 2):
@@ -175,7 +203,7 @@ def test_names_and_networks_in_files_are_known_by_what_is_in_them(world, tmp_pat
         }
         hashes.append(settings(**own)["student_sha256"])
     assert hashes[0] != hashes[1]
-    assert not {"labels_sha256", "student_sha256"} & settings().keys()
+    assert not {"labels_sha256", "extra_sha256", "student_sha256"} & settings().keys()
 
 
 def compare_with(teacher, world, folder):
@@ -183,25 +211,48 @@ def compare_with(teacher, world, folder):
     return lambda: compare(teacher_model=teacher, say=lambda _: None, **flags)
 
 
-def test_a_data_set_that_has_changed_is_refused(world, world_of, tmp_path):
+@pytest.fixture
+def changed(world, world_of, tmp_path):
+    """A world with one cell done, whose transfer images are others since."""
     small = world_of(world.teacher)
-    changes = {"methods": ("fskd",), "shots_list": (1,), "draws": 1}
-    run(small, tmp_path / "w", **changes)
+    run(small, tmp_path / "w", **ONE)
     path = small.folder / "images.npz"
     with np.load(path) as arrays:
         before = dict(arrays)
     np.savez(path, **before | {"train_images": 255 - before["train_images"]})
-    result, _ = run(small, tmp_path / "w", **changes | {"methods": ("closed",)}, resume=True)
-    assert "fskd_1shot_draw0.json is of other images than are drawn" in result.failed[0].error
+    return small, before
+
+
+ONE = {"methods": ("fskd",), "shots_list": (1,), "draws": 1}
+
+
+def test_a_data_set_that_has_changed_is_refused(changed, tmp_path):
+    small, before = changed
+    # No record is of the same shots.
+    with pytest.raises(KgraftError, match=r"of other settings: transfer_sha256 was"):
+        run(small, tmp_path / "w", **ONE | {"shots_list": (2,)}, resume=True)
+    np.savez(small.folder / "images.npz", **before | {"test_images": 255 - before["test_images"]})
+    with pytest.raises(KgraftError, match=r"of other settings: test_sha256 was"):
+        run(small, tmp_path / "w", **ONE, resume=True)
+
+
+def test_folders_of_older_versions_know_the_images_of_their_cells(changed, tmp_path):
+    small, _ = changed
+    settings = json.loads((tmp_path / "w" / "settings.json").read_text())
+    del settings["transfer_sha256"]
+    (tmp_path / "w" / "settings.json").write_text(json.dumps(settings))
+    other = ONE | {"methods": ("closed",)}
+    refused = r"fskd_1shot_draw0\.json is of other images than are drawn"
+    with pytest.raises(KgraftError, match=refused):
+        run(small, tmp_path / "w", **other, resume=True)
+    result, _ = run(small, tmp_path / "w", **other | {"shots_list": (2, 1)}, resume=True)
+    assert [cell.shots for cell in result.failed] == [1]
+    assert re.match(refused, result.failed[0].error)
     record = tmp_path / "w" / "cells" / "fskd_1shot_draw0.json"
     content = json.loads(record.read_text()) | {"pixels_sha256": ""}
     record.write_text(json.dumps(content | {"sample_sha256": "of another draw"}))
-    (tmp_path / "w" / "cells" / "closed_1shot_draw0.json").unlink()
-    result, _ = run(small, tmp_path / "w", **changes | {"methods": ("closed",)}, resume=True)
-    assert "fskd_1shot_draw0.json is of other images than are drawn" in result.failed[0].error
-    np.savez(path, **before | {"test_images": 255 - before["test_images"]})
-    with pytest.raises(KgraftError, match=r"of other settings: test_sha256 was"):
-        run(small, tmp_path / "w", **changes, resume=True)
+    with pytest.raises(KgraftError, match=refused):
+        run(small, tmp_path / "w", **other, resume=True)
 
 
 def test_damaged_records_are_told_of_before_any_work(done, world, tmp_path, monkeypatch):
@@ -245,16 +296,24 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(world, tmp_path, mon
     assert "2 cells, 1 done" in lines[0]
 
 
-def test_images_that_cannot_be_drawn_fail_their_cells_only(world, tmp_path):
-    result, _ = run(world, tmp_path / "w", shots_list=(1, 6), draws=1, methods=("fskd",))
-    assert [cell.shots for cell in result.failed] == [6]
-    assert "has 5 readable images, fewer than --shots=6" in result.failed[0].error
+def test_cells_whose_images_cannot_be_opened_fail_alone(world, tmp_path, monkeypatch):
+    opened = Bench.open
+
+    def broken(bench, shots, draw):
+        if shots == 2:
+            raise KgraftError("no readable images")
+        return opened(bench, shots, draw)
+
+    monkeypatch.setattr(Bench, "open", broken)
+    result, _ = run(world, tmp_path / "w", shots_list=(1, 2), draws=1, methods=("fskd",))
+    assert [(cell.shots, cell.error) for cell in result.failed] == [(2, "no readable images")]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shots_list": (6,)}, "fewer than --shots=6"),
+        ({"shots_list": (1, 6)}, "--shots_list=1,6: class '0' .* 5 images, fewer than 6"),
+        ({"shots_list": (6, 1)}, "--shots_list=6,1: class '0' .* 5 images, fewer than 6"),
         ({"steps": (0, 0)}, "--steps=0 leaves kd no updates"),
         ({"graft": "9"}, "--graft"),
         ({"student": "drop"}, "--methods: for a pruned teacher, which is what fskd must start"),
@@ -269,3 +328,10 @@ def test_bad_input_leaves_nothing_behind(world, tmp_path, changes, message):
 def test_a_config_and_settings_by_name_are_too_much(world):
     with pytest.raises(KgraftError, match="not both; got draws too"):
         compare(world.config(), draws=3)
+
+
+def test_a_cluster_is_refused_whatever_names_it(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["localhost:1"]}}))
+    with pytest.raises(KgraftError, match=r"TF_CONFIG is set, .*: unset it, or give another"):
+        run(world, tmp_path / "w", strategy="auto")
+    assert not (tmp_path / "w").exists()

@@ -33,11 +33,11 @@ def test_mean_and_spread_over_draws():
     ours = rows["kgraft", 1]
     assert ours.accuracy.mean == pytest.approx(0.82)
     assert ours.accuracy.deviation == pytest.approx(0.04 / math.sqrt(2))
-    assert (ours.draws, ours.failed, ours.seconds, ours.updates) == (2, 0, 4.0, 10)
+    assert (ours.draws, ours.failed, ours.seconds, ours.updates) == ((0, 1), 0, 4.0, 10)
     assert ours.accuracy_among is None
     assert rows["kgraft", 10].accuracy == Spread(0.9, None)
-    assert (rows["kd", 1].draws, rows["kd", 1].failed) == (1, 1)
-    assert (rows["kd", 10].draws, rows["kd", 10].accuracy) == (0, None)
+    assert (rows["kd", 1].draws, rows["kd", 1].failed) == ((0,), 1)
+    assert (rows["kd", 10].draws, rows["kd", 10].accuracy) == ((), None)
 
 
 def test_methods_against_shots():
@@ -48,6 +48,19 @@ def test_methods_against_shots():
     ]
     assert shots_table(summarize(CELLS[:4]), "accuracy")[1] == ("kd", "50.00 (1)", "-")
     assert shots_table(summarize(CELLS[:1] + CELLS[3:4]), "accuracy")[1] == ("kd", "50.00")
+
+
+def test_rows_of_other_draws_are_marked_where_they_are_as_many():
+    cells = (cell("kgraft", 1, 0, 0.8), cell("kgraft", 1, 1, 0.8), cell("kd", 1, 1, 0.5))
+    assert shots_table(summarize(cells), "accuracy")[1:] == [
+        ("kd", "50.00 (1)"),
+        ("kgraft", "80.00 ± 0.00"),
+    ]
+    cells = (cell("kgraft", 1, 0, 0.8), cell("kd", 1, 1, 0.5))
+    assert shots_table(summarize(cells), "accuracy")[1:] == [
+        ("kd", "50.00 (1)"),
+        ("kgraft", "80.00 (1)"),
+    ]
 
 
 def test_cost():

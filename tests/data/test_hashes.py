@@ -2,6 +2,7 @@ import numpy as np
 
 from kgraft.data import open_source
 from kgraft.data.hashes import (
+    images_sha256,
     labelled_sha256,
     names_sha256,
     pixels_sha256,
@@ -29,6 +30,16 @@ def test_a_test_set_of_other_images_or_labels(tmp_path):
     assert sha256(images, labels[::-1].copy()) != found
     assert sha256(images[:149], labels[:149]) != found
     assert sha256(images[::-1], labels) != found
+
+
+def test_labels_of_images_hashed_without_them_are_of_no_account(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, [5, 4, 4, 3]).astype("uint8")
+
+    def sha256(images, **labels):
+        np.savez(tmp_path / "a.npz", images=images, **labels)
+        return images_sha256(open_source(f"npz:{tmp_path / 'a.npz'}"))
+
+    assert sha256(images) == sha256(images, labels=np.arange(5)) != sha256(images[::-1])
 
 
 def test_names_count_in_their_order():

@@ -25,6 +25,18 @@ def test_it_belongs_to_the_settings_it_was_started_with(folder):
     folder.start(SETTINGS)
 
 
+def test_settings_that_older_folders_lack_are_held_against_those_that_have_them(folder):
+    def check(workdir, **more):
+        made = RecordFolder(workdir, "parts", owner="a piece of work", since=("data_sha256",))
+        made.check_settings(SETTINGS | more)
+        made.start(SETTINGS | more)
+
+    check(folder.workdir, data_sha256="y")
+    check(folder.workdir / "newer", data_sha256="y")
+    with pytest.raises(KgraftError, match=r"other settings: data_sha256 was 'y', now 'z'$"):
+        check(folder.workdir / "newer", data_sha256="z")
+
+
 def test_records_of_unknown_settings_are_refused(folder, tmp_path):
     (tmp_path / "work" / "settings.json").unlink()
     folder.check_settings(SETTINGS)
