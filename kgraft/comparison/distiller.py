@@ -41,7 +41,7 @@ def distiller(setting: Setting) -> Outcome:
         "rate": 1e-3,
         "keras": keras.__version__,
     }
-    return Outcome(fuse(student), setting.updates, settings)
+    return Outcome(fuse(student), int(model.optimizer.iterations), settings)
 
 
 def _tells(updates: int) -> keras.callbacks.Callback:

@@ -55,11 +55,11 @@ def mir(setting: Setting) -> Outcome:
 
     plan = FitPlan("mir", setting.updates, setting.config.train.batch, 0.02, "sgd", "steps", 1e-4)
     data = {"entry": feed.data()["entry"], "features": _features(setting, whole, value)}
-    fit(loss, trainable(backbone), data, plan=plan, seed=setting.seed)
+    losses = fit(loss, trainable(backbone), data, plan=plan, seed=setting.seed)
     student = (*backbone, StudentBlock(len(backbone), head, kept=True))
     settings = {"start": "pruned", "loss": "mse", "features": value, **plan.describe()}
     notes = (_HEAD_NOTE,) if _thins(pruned, head) else ()
-    return Outcome(fuse(student), plan.updates, settings, notes=notes)
+    return Outcome(fuse(student), len(losses), settings, notes=notes)
 
 
 def check_features(chain: Chain, grafted: Sequence[int]) -> None:

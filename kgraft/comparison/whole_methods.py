@@ -54,14 +54,15 @@ def fitnet(setting: Setting) -> Outcome:
     student, feed = random_student(setting), Feed.of(setting)
     hints = [i for i in setting.grafted if i + 1 < len(student)]
     updates = setting.updates // 2 // len(hints) if hints else 0
+    done = 0
     for index in hints:
         plan = _plan(setting, f"fitnet hint {index}", rate=3e-3, updates=updates)
-        _learn_hint(setting, student, feed, index=index, plan=plan)
+        done += _learn_hint(setting, student, feed, index=index, plan=plan)
     plan = _plan(setting, "fitnet", rate=3e-3, updates=setting.updates - updates * len(hints))
     settings = {"hints_at": [setting.chain.cuts[i] for i in hints], "updates_per_hint": updates}
     outcome = _distil(setting, student, plan)
     return dataclasses.replace(
-        outcome, updates=setting.updates, settings={**outcome.settings, **settings}
+        outcome, updates=done + outcome.updates, settings={**outcome.settings, **settings}
     )
 
 
@@ -86,10 +87,10 @@ def finetune(setting: Setting) -> Outcome:
 
     plan = _plan(setting, "finetune", rate=1e-3, optimizer="sgd", decay="constant")
     plan = dataclasses.replace(plan, weight_decay=1e-4)
-    fit(loss, trainable(student), rows, plan=plan, seed=setting.seed)
+    losses = fit(loss, trainable(student), rows, plan=plan, seed=setting.seed)
     return Outcome(
         fuse(student),
-        plan.updates,
+        len(losses),
         {
             "start": "pruned",
             "loss": "cross entropy",
@@ -108,15 +109,16 @@ def _plan(setting: Setting, name: str, *, updates: int | None = None, **changes:
 def _distil(setting: Setting, student: Student, plan: FitPlan) -> Outcome:
     feed = Feed.of(setting)
     loss = logit_loss(feed, student, make_loss("kl", temperature=_TEMPERATURE))
-    fit(loss, trainable(student), feed.data(), plan=plan, seed=setting.seed)
+    losses = fit(loss, trainable(student), feed.data(), plan=plan, seed=setting.seed)
     start = "pruned" if plan.name == "kd_pruned" else "random"
     loss_settings = {"start": start, "loss": "kl", "temperature": _TEMPERATURE}
-    return Outcome(fuse(student), plan.updates, {**loss_settings, **plan.describe()})
+    return Outcome(fuse(student), len(losses), {**loss_settings, **plan.describe()})
 
 
 def _learn_hint(
     setting: Setting, student: Student, feed: Feed, *, index: int, plan: FitPlan
-) -> None:
+) -> int:
+    """Trains up to the end of a block, and returns how many updates that took."""
     regressor = _regressor(setting, student[index])
     learning = student[: index + 1]
 
@@ -127,7 +129,7 @@ def _learn_hint(
         return tf.reduce_mean(tf.square(made - wanted), list(range(1, wanted.shape.rank)))
 
     variables = trainable(learning) + (regressor.trainable_variables if regressor else [])
-    fit(loss, variables, feed.data(), plan=plan, seed=setting.seed)
+    return len(fit(loss, variables, feed.data(), plan=plan, seed=setting.seed))
 
 
 def _regressor(setting: Setting, block: StudentBlock) -> Any:

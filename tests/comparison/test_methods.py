@@ -80,6 +80,16 @@ def test_methods_do_the_updates_they_say(outcomes, setting):
     assert updates == {name: expected[method(name).takes] for name in METHODS}
 
 
+@pytest.mark.parametrize("name", ["kd", "fitnet"])
+def test_updates_are_counted_where_they_are_done(name, setting, monkeypatch):
+    def short(*_, plan, **__):
+        return np.zeros(max(0, plan.updates - 1), np.float32)
+
+    monkeypatch.setattr(importlib.import_module("kgraft.comparison.whole_methods"), "fit", short)
+    trainings = 1 if name == "kd" else 2
+    assert method(name).run(setting).updates == setting.updates - trainings
+
+
 def test_all_students_differ_and_give_finite_logits(outcomes, pixels):
     logits = [np.asarray(outcome.student.graph(pixels)) for outcome in outcomes[0].values()]
     assert all(np.isfinite(found).all() for found in logits)
