@@ -14,19 +14,16 @@ from kgraft.graph import (
     Block,
     Chain,
     Graph,
-    clone_graph,
     synchronize_statistics,
-    thawed,
     without_training_layers,
 )
 from kgraft.students import Recipe, StudentBlock, make_adapter, set_adapter_matrix
-from kgraft.students.blueprint import split_activations
 from kgraft.students.channels import ChannelGroups, channel_groups, is_conv
 from kgraft.students.depth import unit_ends, without_units
-from kgraft.students.solved_body import solved_pattern
+from kgraft.students.depth_block import groups_of
 from kgraft.students.thin_block import lock_stream
-from kgraft.students.thinning import plan_widths, thin_graph
-from kgraft.students.units import Run, group_runs
+from kgraft.students.thinning import fresh_pattern, plan_widths, thin_graph
+from kgraft.students.units import Run
 
 PRUNABLE = ("width", "inner", "depth", "keep")
 
@@ -136,8 +133,7 @@ def _anew(block: StudentBlock) -> StudentBlock:
 
 def _full(block: Block, recipe: Recipe) -> tuple[Graph, dict[str, str]]:
     """The block before any channel goes, without the units that go, and their ends' new names."""
-    full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
-    synchronize_statistics(full)
+    full = fresh_pattern(block)
     if recipe.kind != "depth":
         return full, {}
     groups = _groups(block, recipe)
@@ -145,10 +141,8 @@ def _full(block: Block, recipe: Recipe) -> tuple[Graph, dict[str, str]]:
 
 
 def _groups(block: Block, recipe: Recipe) -> list[Run]:
-    """The units that are to be one, see `group_runs`."""
-    pattern = split_activations(solved_pattern(block))
-    runs = group_runs(block, pattern, recipe.units)
-    return [group for run in runs for group in run if len(group) > 1]
+    """The units that are to be one."""
+    return [group for group in groups_of(block, recipe.units) if len(group) > 1]
 
 
 def _ends_in_sums(block: Block, recipe: Recipe) -> bool:

@@ -6,11 +6,6 @@ import numpy as np
 
 from kgraft.graph import (
     Block,
-    clone_graph,
-    remember_few_batches,
-    synchronize_statistics,
-    thawed,
-    without_training_layers,
 )
 from kgraft.students.block import StudentBlock
 from kgraft.students.blueprint import (
@@ -25,7 +20,7 @@ from kgraft.students.channels import channel_groups
 from kgraft.students.depth import merge_units, without_units
 from kgraft.students.solved_body import solve_and_thin, solved_pattern
 from kgraft.students.thin_block import Activations, affordable_views
-from kgraft.students.thinning import thin_graph
+from kgraft.students.thinning import fresh_pattern, thin_graph
 from kgraft.students.units import Run, group_runs
 
 
@@ -43,9 +38,7 @@ def random_depth_block(block: Block, units: int) -> StudentBlock:
         KgraftError: the block has no more repeated units than that.
     """
     groups = groups_of(block, units)
-    full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
-    synchronize_statistics(full)
-    remember_few_batches(full)
+    full = fresh_pattern(block)
     short = without_units(split_activations(full), groups)
     body = thin_graph(short, channel_groups(short), {}, copy=False)
     return StudentBlock(block.index, body, train_statistics=True, notes=_notes(groups))

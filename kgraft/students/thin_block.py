@@ -10,11 +10,6 @@ from kgraft.graph import (
     Block,
     Chain,
     Graph,
-    clone_graph,
-    remember_few_batches,
-    synchronize_statistics,
-    thawed,
-    without_training_layers,
 )
 from kgraft.students.block import StudentBlock, make_adapter, set_adapter_matrix
 from kgraft.students.blueprint import (
@@ -29,7 +24,7 @@ from kgraft.students.channels import ChannelGroups, channel_groups
 from kgraft.students.importance import channel_energy, channel_scores
 from kgraft.students.ridge import fit_adapter
 from kgraft.students.solved_body import choices, solve_and_thin, solved_pattern
-from kgraft.students.thinning import Plan, plan_widths, thin_graph
+from kgraft.students.thinning import Plan, fresh_pattern, plan_widths, thin_graph
 
 # The teacher's activations at a cut position on a number of views, evenly spread over all of them:
 # `[views, ..., channels]`. The same number always gives the same views.
@@ -83,9 +78,7 @@ def random_thin_block(
     Returns:
         The block; its BatchNorms train on batch statistics, synchronised over replicas.
     """
-    full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
-    synchronize_statistics(full)
-    remember_few_batches(full)
+    full = fresh_pattern(block)
     groups = channel_groups(full)
     if inner:
         lock_stream(groups, full)

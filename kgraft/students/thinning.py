@@ -7,10 +7,34 @@ import keras
 import numpy as np
 from keras import layers as kl
 
-from kgraft.graph import Call, Graph, clone_op, rebuild, set_weights, unconstrained
+from kgraft.graph import (
+    Block,
+    Call,
+    Graph,
+    clone_graph,
+    clone_op,
+    rebuild,
+    remember_few_batches,
+    set_weights,
+    synchronize_statistics,
+    thawed,
+    unconstrained,
+    without_training_layers,
+)
 from kgraft.students.channels import ChannelGroups, is_conv, is_depthwise
 
 Plan = Mapping[int, np.ndarray]
+
+
+def fresh_pattern(block: Block) -> Graph:
+    """Returns a block with layers of its own, all to be trained, to be made smaller.
+
+    Its BatchNorms learn their statistics from batches, over all replicas.
+    """
+    full = thawed(clone_graph(without_training_layers(block.graph), trainable=True))
+    synchronize_statistics(full)
+    remember_few_batches(full)
+    return full
 
 
 def plan_widths(
