@@ -25,6 +25,7 @@ from kgraft.graph.normalization import (
     synchronize_statistics,
     without_training_layers,
 )
+from kgraft.graph.plain import with_plain_layers
 from kgraft.graph.trace import trace_model
 from kgraft.graph.walk import batch_slices, run_calls
 
@@ -65,5 +66,6 @@ __all__ = [
     "total_macs",
     "trace_model",
     "unconstrained",
+    "with_plain_layers",
     "without_training_layers",
 ]

@@ -20,6 +20,7 @@ from kgraft.graph import (
     logits_graph,
     split_chain,
     trace_model,
+    with_plain_layers,
 )
 from kgraft.pipeline.stopwatch import tell
 from kgraft.students import parse_recipe
@@ -66,7 +67,7 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
     else:
         model = check_model(model, "the loaded teacher")
         preprocess = "none" if config.preprocess == "auto" else config.preprocess
-    graph, note = logits_graph(trace_model(model), config.outputs)
+    graph, note = logits_graph(with_plain_layers(trace_model(model)), config.outputs)
     _check_weights(graph)
     _check_copies(graph)
     return OpenedTeacher(split_chain(graph, resolve_cuts(graph, config.cuts)), preprocess, note)
@@ -142,7 +143,7 @@ def open_own_student(config: StudentConfig, teacher: OpenedTeacher, *, seed: int
             f"Keras model; {config.source!r} is no recipe, and as a model: {error}"
         ) from error
     try:
-        graph, _ = logits_graph(trace_model(model), "auto")
+        graph, _ = logits_graph(with_plain_layers(trace_model(model)), "auto")
     except KgraftError as error:
         raise KgraftError(
             f"--student={config.source} must put out logits, [batch, classes], or end in a "

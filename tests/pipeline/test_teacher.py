@@ -1,9 +1,15 @@
 import keras
 import numpy as np
 import pytest
+from small_models import assert_close, conv, images, trained
+from student_cases import student_of
 
 from kgraft.config import StudentConfig, TeacherConfig
 from kgraft.errors import KgraftError
+from kgraft.export import TFLiteRunner, float32_bytes
+from kgraft.grafting import fuse
+from kgraft.grafting.span import run_student
+from kgraft.graph import as_model
 from kgraft.pipeline.teacher import open_own_student, open_teacher
 
 
@@ -155,3 +161,63 @@ def test_a_student_of_several_classes_an_image(world, tmp_path):
     teacher = open_teacher(TeacherConfig(world.teacher, ("relu1",)))
     with pytest.raises(KgraftError, match=r"--student=.*own\.keras must put out logits, \[batch"):
         open_own_student(StudentConfig(str(tmp_path / "own.keras"), ("pooled",)), teacher, seed=0)
+
+
+def separable_teacher():
+    """Units as Xception has them, and a layer whose spectrum was normalised in training."""
+    image = keras.Input((12, 12, 3))
+    stem = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="inside")
+    x = keras.layers.SpectralNormalization(stem, name="stem")(image)
+    for index, width in enumerate((16, 16)):
+        y = x
+        for part in "ab":
+            y = keras.layers.SeparableConv2D(
+                width, 3, padding="same", use_bias=False, name=f"unit{index}_{part}"
+            )(y)
+            y = keras.layers.BatchNormalization(name=f"unit{index}_{part}_norm")(y)
+            y = keras.layers.ReLU(name=f"unit{index}_{part}_relu")(y)
+        x = keras.layers.Add(name=f"unit{index}")([conv(x, width, 1, name=f"short{index}"), y])
+    x = keras.layers.SeparableConv2D(16, 3, activation="relu", name="last")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return trained(keras.Model(image, keras.layers.Dense(5, name="logits")(x)))
+
+
+@pytest.mark.parametrize("start", ["random", "teacher"])
+def test_separable_and_spectrally_normalised_layers_are_thinned(start):
+    model, x = separable_teacher(), images(8)
+    chain = open_teacher(TeacherConfig("unused.keras", cuts=("stem", "unit0", "last")), model).chain
+    assert_close(chain.graph(x), np.asarray(model(x, training=False)))
+    student = student_of(chain, start=start)
+    assert [block.notes for block in student] == [()] * 4
+    fused = fuse(student)
+    assert not fused.norms_left
+    # The 1x1 kernels, which are nearly all of it, have half the rows and half the columns.
+    assert fused.graph.parameters < 0.4 * chain.graph.parameters
+    wanted = np.asarray(run_student(student, x))
+    assert_close(fused.graph(x), wanted)
+    file = TFLiteRunner(float32_bytes(as_model(fused.graph, name="student")))
+    assert_close(file(x), wanted)
+
+
+def test_separable_layers_thinned_in_closed_form_stay_near_the_teacher():
+    model, x = separable_teacher(), images(32, seed=5)
+    chain = open_teacher(TeacherConfig("unused.keras", cuts=("stem", "unit0", "last")), model).chain
+    wanted = np.asarray(model(x, training=False))
+
+    def distance(start):
+        made = student_of(chain, start=start, recipe="width:0.75")
+        return np.square(np.asarray(run_student(made, x)) - wanted).sum()
+
+    assert distance("teacher") < 0.1 * distance("random")
+
+
+def test_a_student_of_separable_layers_is_of_plain_ones_too(tmp_path):
+    model = separable_teacher()
+    model.save(tmp_path / "own.keras")
+    teacher = open_teacher(TeacherConfig("unused.keras", cuts=("unit0",)), model)
+    config = StudentConfig(str(tmp_path / "own.keras"), ("unit0",))
+    graph = open_own_student(config, teacher, seed=0).graph
+    assert {type(layer) for layer in graph.layers}.isdisjoint({
+        keras.layers.SeparableConv2D,
+        keras.layers.SpectralNormalization,
+    })
