@@ -1,5 +1,6 @@
 """Multiply-adds, counted from shapes."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -16,7 +17,7 @@ def count_macs(graph: Graph) -> dict[str, int]:
 
     Convolutions, dense layers and attention count; element-wise work, pooling and normalisation do
     not, as in the papers this project compares itself with, nor do recurrent layers and those of a
-    user's own. Unknown sizes count as 1.
+    user's own. A wrapper counts as the layer inside it. Unknown sizes count as 1.
 
     Args:
         graph: any graph with built layers.
@@ -42,6 +43,8 @@ def _call_macs(call: Call, graph: Graph) -> int:
     if not isinstance(op, keras.layers.Layer) or not op.weights:
         return 0
     out = graph.shapes[call.output]
+    if isinstance(op, kl.Wrapper):
+        return _wrapped_macs(call, graph)
     if isinstance(op, (kl.SeparableConv1D, kl.SeparableConv2D)):
         return _positions(out) * sum(math.prod(w.shape) for w in op.weights[:2])
     if isinstance(op, kl.Conv2DTranspose):
@@ -50,10 +53,21 @@ def _call_macs(call: Call, graph: Graph) -> int:
         return _positions(out) * math.prod(op.kernel.shape)
     if isinstance(op, kl.EinsumDense):
         return _einsum_macs(op.equation, graph.shapes[call.inputs[0]], op.kernel.shape)
-    if isinstance(op, kl.MultiHeadAttention):
+    if isinstance(op, kl.MultiHeadAttention) and len(call.inputs) > 1:
         asking, asked = (_positions(graph.shapes[value]) for value in _query_and_value(call))
         return _attention_macs(op, asking, asked)
     return 0
+
+
+def _wrapped_macs(call: Call, graph: Graph) -> int:
+    """Those of the layer inside; under `TimeDistributed` once for each step, the second axis."""
+    inside = dataclasses.replace(call, op=call.op.layer)
+    if not isinstance(call.op, kl.TimeDistributed):
+        return _call_macs(inside, graph)
+    values = (*call.inputs, *call.outputs)
+    shapes = {value: (graph.shapes[value][0], *graph.shapes[value][2:]) for value in values}
+    steps = graph.shapes[call.output][1] or 1
+    return steps * _call_macs(inside, dataclasses.replace(graph, shapes=shapes))
 
 
 def _einsum_macs(equation: str, given: Shape, kernel: Shape) -> int:

@@ -41,6 +41,13 @@ def macs_of(layer, shape):
         (lambda: kl.EinsumDense("...x,xy->...y", 4), (3, 8, 6), 3 * 8 * 6 * 4),
         (lambda: kl.Dense(4), (6,), 6 * 4),
         (lambda: kl.Dense(4), (8, 6), 8 * 6 * 4),
+        (lambda: kl.SpectralNormalization(kl.Conv2D(4, 3)), (8, 6, 3), 6 * 4 * 9 * 3 * 4),
+        (lambda: kl.TimeDistributed(kl.Conv2D(4, 3)), (5, 8, 6, 3), 5 * 6 * 4 * 9 * 3 * 4),
+        (
+            lambda: kl.TimeDistributed(kl.EinsumDense("abc,cd->abd", (8, 4))),
+            (5, 8, 6),
+            5 * 8 * 6 * 4,
+        ),
         (lambda: kl.BatchNormalization(), (8, 6, 3), 0),
         (lambda: kl.MaxPooling2D(), (8, 6, 3), 0),
     ],
