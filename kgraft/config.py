@@ -40,7 +40,8 @@ class TeacherConfig:
 
     Attributes:
         source: `PATH.keras`, `embedded:NAME`, `zoo:NAME` or `applications:NAME`.
-        cuts: names of the cuts, in order, or how many blocks of about equal multiply-adds to make.
+        cuts: names of the cuts, in order, or how many blocks of about equal multiply-adds to make
+            at most: where more would have none, there are fewer.
         outputs: what the model puts out; `auto` finds out. A single output becomes two logits: a
             sigmoid's under `auto`, one whose sign is the class under `logits`.
         preprocess: what turns pixels 0..255 into the model's input; `auto` knows the zoo's and
@@ -208,7 +209,7 @@ class RunConfig:
         workdir: folder for everything the run writes; new or empty, or with `resume` the folder of
             a run of the same settings that was stopped.
         resume: whether to go on from the phases finished in `workdir`.
-        phases: `all`, or the phases to train and stop after, by number or name: `0-2,4`.
+        phases: `all`, or the phases to train and stop after, by number, name or stage: `0-2,4`.
         side_by_side: processes that train stage one; `auto`: one a GPU where there are several.
     """
 

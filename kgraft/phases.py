@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from kgraft.errors import KgraftError
 
 ALL = "all"
-_PART = re.compile(r"\d+(-\d+)?|one/block\d+|two/blocks\d+-\d+")
+_PART = re.compile(r"\d+(-\d+)?|one(/block\d+)?|two(/blocks\d+-\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def check_phases(text: str) -> None:
     """Checks the form of `--phases`, whatever phases there are.
 
     Args:
-        text: `all`, or numbers, ranges and names, separated by commas.
+        text: `all`, or numbers, ranges, names and stages, separated by commas.
 
     Raises:
         KgraftError: a part is none of these.
@@ -63,7 +63,7 @@ def check_phases(text: str) -> None:
         if not _PART.fullmatch(part):
             raise KgraftError(
                 "--phases must be all, or phases by number or name separated by commas, such as "
-                f"0-2,4 or one/block3; got {part!r}"
+                f"0-2,4 or one/block3, or by stage, one or two; got {part!r}"
             )
 
 
@@ -86,7 +86,7 @@ def choose_phases(text: str, names: Sequence[str]) -> tuple[str, ...] | None:
     """Finds the phases that `--phases` asks for.
 
     Args:
-        text: `all`, or numbers from 0, ranges and names, separated by commas.
+        text: `all`, or numbers from 0, ranges, names and stages (`one`), separated by commas.
         names: all phases in the order of the graft schedule.
 
     Returns:
@@ -100,7 +100,7 @@ def choose_phases(text: str, names: Sequence[str]) -> tuple[str, ...] | None:
         return None
     chosen: set[str] = set()
     for part in _parts(text):
-        found = [part] if part in names else _numbered(part, names)
+        found = [n for n in names if part in (n, n.partition("/")[0])] or _numbered(part, names)
         if not found:
             listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
             raise KgraftError(f"--phases={text}: there is no phase {part}; there are {listed}")

@@ -25,6 +25,8 @@ def test_two_stages():
         ("one/block4", NAMES[2:3]),
         ("two/blocks1-2,0", (NAMES[0], NAMES[3])),
         ("0-4", NAMES),
+        ("one", NAMES[:3]),
+        ("two,0", (NAMES[0], *NAMES[3:])),
         ("all", None),
     ],
 )
@@ -40,9 +42,11 @@ def test_a_phase_there_is_not(text):
     assert str(error.value) == f"--phases={text}: there is no phase {text}; there are {listed}"
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "0,", "one", "0..2", "three/block0", "all,0"])
+@pytest.mark.parametrize("text", ["", "a", "-1", "0,", "three", "0..2", "three/block0", "all,0"])
 def test_what_is_no_list_of_phases(text):
-    with pytest.raises(KgraftError, match="--phases must be all, or phases by number or name"):
+    with pytest.raises(
+        KgraftError, match=r"--phases must be all, or .* or by stage, one or two; got"
+    ):
         check_phases(text)
 
 

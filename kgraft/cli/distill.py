@@ -64,6 +64,8 @@ def outline(config: RunConfig) -> str:
     """
     spans = plan_phases(config)
     lines = [f"#   {number} {span.name}" for number, span in enumerate(spans)]
+    if isinstance(config.teacher.cuts, int):
+        lines.append("#   fewer where the teacher has fewer blocks with multiply-adds")
     return "\n".join(["# phases, for --phases:", *lines])
 
 

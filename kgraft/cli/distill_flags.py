@@ -19,7 +19,7 @@ TEACHER = Section(
     {
         "source": "PATH.keras, embedded:NAME, zoo:NAME or applications:NAME",
         "cuts": "layer names where the teacher is cut, in order, or a number of blocks of about "
-        "equal multiply-adds",
+        "equal multiply-adds, fewer where some would have none",
         "outputs": f"what the teacher puts out: {_either(config.TEACHER_OUTPUTS)}; a single output "
         "becomes two logits: a sigmoid's under auto, one whose sign is the class under logits",
         "preprocess": f"pixels 0..255 into the teacher's input: {_either(config.PREPROCESSINGS)}",
@@ -171,7 +171,8 @@ RUN = Section(
         "workdir": "folder for everything the run writes, new or empty",
         "resume": "go on from the finished phases of a stopped run in --workdir",
         "phases": "phases to train and stop after, by number or name as --dry_run lists them, such "
-        "as 0-2,4 or one/block3, so that several machines can share a run; all for the whole run",
+        "as 0-2,4 or one/block3, or by stage, one or two, so that several machines can share a "
+        "run; all for the whole run",
         "side_by_side": "processes that train stage one, one a device: auto (one a GPU where there "
         "are several), off or a number",
     },

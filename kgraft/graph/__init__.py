@@ -13,7 +13,15 @@ from kgraft.graph.build import (
     unconstrained,
 )
 from kgraft.graph.chain import Block, Chain, split_chain
-from kgraft.graph.cuts import check_cuts, choose_cuts, find_cuts, flattened_map, read_cuts
+from kgraft.graph.cuts import (
+    block_macs,
+    check_cuts,
+    choose_cuts,
+    costly_cuts,
+    find_cuts,
+    flattened_map,
+    read_cuts,
+)
 from kgraft.graph.frozen import frozen_chain, frozen_graph
 from kgraft.graph.hashes import graph_sha256
 from kgraft.graph.ir import Call, Graph, Ref, concat, prune
@@ -37,6 +45,7 @@ __all__ = [
     "Ref",
     "as_model",
     "batch_slices",
+    "block_macs",
     "check_cuts",
     "choose_cuts",
     "clone_built",
@@ -46,6 +55,7 @@ __all__ = [
     "closing_calls",
     "concat",
     "copy_weights",
+    "costly_cuts",
     "count_macs",
     "find_cuts",
     "flattened_map",

@@ -1,7 +1,9 @@
 """Cuts: the tensors of a model through which everything flows."""
 
 import difflib
+import itertools
 import math
+from collections.abc import Collection
 
 from kgraft.errors import KgraftError
 from kgraft.graph.ir import Call, Graph
@@ -127,6 +129,40 @@ def _listed(cuts: tuple[str, ...], near: str) -> str:
     return f"{nearest}Cuts: {', '.join(cuts)}"
 
 
+def costly_cuts(
+    graph: Graph, cuts: tuple[str, ...], *, macs: dict[str, int], prefer: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Keeps cuts that part multiply-adds: with any of them, no block is without.
+
+    Args:
+        graph: the graph to be cut.
+        cuts: some of its cuts, in order.
+        macs: multiply-adds of each call, by name.
+        prefer: of cuts with no multiply-adds between them the first of these stays, else the first.
+
+    Returns:
+        The cuts that stay, in order; none has all the multiply-adds on one side.
+    """
+    kept: dict[float, str] = {0.0: "", float(sum(macs.values())): ""}
+    costs = dict(zip(cuts, _costs_up_to(graph, cuts, macs), strict=True))
+    for cut in sorted(cuts, key=lambda cut: cut not in prefer):
+        kept.setdefault(costs[cut], cut)
+    stay = set(kept.values())
+    return tuple(cut for cut in cuts if cut in stay)
+
+
+def block_macs(graph: Graph, cuts: tuple[str, ...], *, macs: dict[str, int]) -> tuple[float, ...]:
+    """Counts the multiply-adds of the blocks that cuts make.
+
+    Args:
+        graph: the graph to be cut.
+        cuts: its cuts, in order.
+        macs: multiply-adds of each call, by name.
+    """
+    marks = [0.0, *_costs_up_to(graph, cuts, macs), float(sum(macs.values()))]
+    return tuple(end - start for start, end in itertools.pairwise(marks))
+
+
 def choose_cuts(
     graph: Graph, blocks: int, *, macs: dict[str, int], candidates: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -141,16 +177,9 @@ def choose_cuts(
         candidates: the cuts to choose among, in order.
 
     Returns:
-        `blocks - 1` cuts.
-
-    Raises:
-        KgraftError: there are too few candidates.
+        `blocks - 1` cuts, or all candidates where those are fewer.
     """
-    if blocks - 1 > len(candidates):
-        raise KgraftError(
-            f"--teacher_cuts={blocks}: the model has {len(candidates)} cuts, enough for at most "
-            f"{len(candidates) + 1} blocks"
-        )
+    blocks = min(blocks, len(candidates) + 1)
     marks = [0.0, *_costs_up_to(graph, candidates, macs), float(sum(macs.values()))]
     # best[k][j]: least cost of the first k blocks ending at mark j, and the mark before it.
     best = [{0: (0.0, -1)}]

@@ -58,7 +58,8 @@ def train_side_by_side(
     with watch.part("side by side", told):
         share = dataclasses.replace(
             config,
-            phases=",".join(names),
+            # By stage, as an opened teacher may come to fewer blocks than the settings ask for.
+            phases="one" if config.phases == ALL else ",".join(names),
             side_by_side="off",
             # What all would time at once says nothing; this run holds them up afterwards.
             export=dataclasses.replace(config.export, target_bytes=None, target_latency_ms=None),

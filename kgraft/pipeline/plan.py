@@ -9,7 +9,7 @@ def plan_phases(config: RunConfig) -> tuple[Span, ...]:
     """Lists the phases of a run, in the order they are trained.
 
     Args:
-        config: the settings.
+        config: the settings. Of a number of blocks the teacher, once opened, may come to fewer.
 
     Raises:
         KgraftError: `--graft` or `--student` cannot be read or names blocks there are not.

@@ -11,9 +11,11 @@ from kgraft.grafting.fold import can_absorb_at
 from kgraft.graph import (
     Chain,
     Graph,
+    block_macs,
     check_cuts,
     choose_cuts,
     clone_op,
+    costly_cuts,
     count_macs,
     find_cuts,
     flattened_map,
@@ -25,6 +27,9 @@ from kgraft.graph import (
 from kgraft.pipeline.stopwatch import tell
 from kgraft.students import parse_recipe
 from kgraft.zoo import Teacher, check_model, load_teacher
+
+# So many times as large may the largest block be for the sake of cuts where adapters fold.
+_EVEN = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +75,23 @@ def open_teacher(config: TeacherConfig, model: keras.Model | None = None) -> Ope
     graph, note = logits_graph(with_plain_layers(trace_model(model)), config.outputs)
     _check_weights(graph)
     _check_copies(graph)
-    return OpenedTeacher(split_chain(graph, resolve_cuts(graph, config.cuts)), preprocess, note)
+    cuts = resolve_cuts(graph, config.cuts)
+    if isinstance(config.cuts, int):
+        _tell_of_cuts(graph, cuts, asked=config.cuts)
+    return OpenedTeacher(split_chain(graph, cuts), preprocess, note)
+
+
+def _tell_of_cuts(graph: Graph, cuts: tuple[str, ...], *, asked: int) -> None:
+    """Tells which cuts a number of blocks has come to."""
+    found = block_macs(graph, cuts, macs=count_macs(graph))
+    if len(found) < asked:
+        tell(
+            f"cutting the teacher into {len(found)} of {asked} blocks: more of them would have no "
+            "multiply-adds"
+        )
+    if cuts:
+        shares = ", ".join(f"{count / max(sum(found), 1):.1%}" for count in found)
+        tell(f"cutting the teacher at {', '.join(cuts)}: {shares} of its multiply-adds")
 
 
 def load_told(config: TeacherConfig) -> Teacher:
@@ -158,25 +179,32 @@ def resolve_cuts(graph: Graph, cuts: tuple[str, ...] | int) -> tuple[str, ...]:
 
     Args:
         graph: the whole teacher.
-        cuts: names in order, or how many blocks to make.
+        cuts: names in order, or how many blocks to make; fewer where some would have no
+            multiply-adds.
 
     Returns:
         Names of cuts.
 
     Raises:
-        KgraftError: a name is no cut or lies behind a Flatten, or there are too few cuts.
+        KgraftError: a name is no cut or lies behind a Flatten.
     """
     if not isinstance(cuts, int):
         check_cuts(graph, cuts)
         _check_not_flattened(graph, cuts)
         return cuts
-    every = find_cuts(graph)
-    valid = tuple(cut for cut in every if flattened_map(graph, cut) is None)
-    valid = valid if len(valid) >= cuts - 1 else every
+    macs = count_macs(graph)
+    valid = tuple(cut for cut in find_cuts(graph) if flattened_map(graph, cut) is None)
     # Where the next layer takes the adapter in, the fused student is free of it.
     foldable = tuple(cut for cut in valid if can_absorb_at(graph, cut))
-    candidates = foldable if len(foldable) >= cuts - 1 else valid
-    return choose_cuts(graph, cuts, macs=count_macs(graph), candidates=candidates)
+    # Layers of a user's own count none: there is nothing to go by.
+    if any(macs.values()):
+        valid = costly_cuts(graph, valid, macs=macs, prefer=foldable)
+        foldable = tuple(cut for cut in valid if cut in foldable)
+    best, folding = (choose_cuts(graph, cuts, macs=macs, candidates=c) for c in (valid, foldable))
+    uneven = max(block_macs(graph, folding, macs=macs)) > _EVEN * max(
+        block_macs(graph, best, macs=macs)
+    )
+    return best if uneven or len(folding) < len(best) else folding
 
 
 def _check_not_flattened(graph: Graph, cuts: tuple[str, ...]) -> None:

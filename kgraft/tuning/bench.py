@@ -12,6 +12,7 @@ import numpy as np
 
 from kgraft.config import RunConfig
 from kgraft.data.hashes import labelled_sha256, names_sha256
+from kgraft.errors import KgraftError
 from kgraft.grafting import graft_schedule, make_strategy
 from kgraft.graph import graph_sha256, split_chain
 from kgraft.pipeline.job import Banks, Job, fill_banks, open_job, own_sha256
@@ -147,6 +148,12 @@ class Bench:
     def _teacher(self, cuts: tuple[str, ...] | int) -> OpenedTeacher:
         graph = self.start.chain.graph
         names = resolve_cuts(graph, cuts)
+        # A space has parameters of each block.
+        if isinstance(cuts, int) and len(names) + 1 < cuts:
+            raise KgraftError(
+                f"--teacher_cuts={cuts}: only {len(names) + 1} blocks of the teacher would have "
+                f"multiply-adds: a search takes --teacher_cuts={len(names) + 1} or names of cuts"
+            )
         if names not in self._teachers:
             chain = split_chain(graph, names)
             self._teachers[names] = dataclasses.replace(self.start.teacher, chain=chain)

@@ -5,6 +5,7 @@ import types
 import pytest
 
 from kgraft.cli import distill
+from kgraft.config import RunConfig
 from kgraft.errors import KgraftError
 
 ALONE = """
@@ -66,6 +67,16 @@ def test_a_dry_run_lists_the_phases_without_tensorflow():
     *_, flag, title, first, second, third = result.stdout.splitlines()
     assert flag.startswith("--") and title == "# phases, for --phases:"
     assert (first, second, third) == ("#   0 one/block0", "#   1 one/block2", "#   2 two/blocks0-2")
+
+
+def test_a_dry_run_of_a_number_of_blocks_says_that_there_may_be_fewer():
+    lines = distill.outline(
+        RunConfig.from_flags(teacher="a.keras", dataset="folder:x", teacher_cuts=2)
+    ).splitlines()
+    assert lines[-2:] == [
+        "#   2 two/blocks0-1",
+        "#   fewer where the teacher has fewer blocks with multiply-adds",
+    ]
 
 
 @pytest.mark.parametrize(

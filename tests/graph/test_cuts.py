@@ -12,8 +12,10 @@ from small_models import small_model
 
 from kgraft.errors import KgraftError
 from kgraft.graph import (
+    block_macs,
     check_cuts,
     choose_cuts,
+    costly_cuts,
     count_macs,
     find_cuts,
     flattened_map,
@@ -165,11 +167,30 @@ def test_chosen_blocks_of_a_real_network_cost_about_the_same(application):
 
 
 def test_more_blocks_than_cuts(graph):
-    with pytest.raises(KgraftError) as error:
-        choose_cuts(graph, 12, macs=count_macs(graph), candidates=find_cuts(graph))
-    assert str(error.value) == (
-        "--teacher_cuts=12: the model has 10 cuts, enough for at most 11 blocks"
-    )
+    cuts = find_cuts(graph)
+    assert choose_cuts(graph, 12, macs=count_macs(graph), candidates=cuts) == cuts
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_costly_cuts_leave_no_block_without_multiply_adds(graph, data):
+    cuts = find_cuts(graph)
+    macs = {call.name: data.draw(st.integers(0, 1), call.name) for call in graph.calls}
+    found = costly_cuts(graph, cuts, macs=macs)
+    blocks = costs(graph, found, macs)
+    assert block_macs(graph, found, macs=macs) == tuple(blocks)
+    assert all(blocks) or not any(macs.values())
+    for cut in {*cuts} - {*found}:
+        more = tuple(name for name in cuts if name in found or name == cut)
+        assert not all(costs(graph, more, macs))
+
+
+def test_of_cuts_that_cost_the_same_a_preferred_one_stays(graph):
+    macs = {call.name: int(call.name in ("stem", "res1_a", "logits")) for call in graph.calls}
+    cuts = find_cuts(graph)
+    assert costly_cuts(graph, cuts, macs=macs) == ("stem", "res1_add")
+    found = costly_cuts(graph, cuts, macs=macs, prefer=("stem_relu", "res0_out", "pool"))
+    assert found == ("stem_relu", "pool")
 
 
 def test_values_of_many_places_laid_flat():

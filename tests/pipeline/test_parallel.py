@@ -133,6 +133,15 @@ def test_a_used_folder_is_refused_before_a_process_starts(world, tmp_path, monke
         api.distill(side_by_side(world, tmp_path))
 
 
+def test_processes_are_told_the_stage_as_there_may_be_fewer_blocks(world, tmp_path, monkeypatch):
+    shares = []
+    monkeypatch.setattr(parallel, "_run_workers", lambda share, _: shares.append(share.phases))
+    for phases in ("all", "0-1"):
+        config = side_by_side(world, tmp_path / "run", phases=phases, teacher_cuts=5)
+        assert parallel.train_side_by_side(config, Stopwatch(say=None))
+    assert shares == ["one", "one/block0,one/block1"]
+
+
 def test_what_needs_no_second_process(world, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "_run_workers", pytest.fail)
 

@@ -8,8 +8,9 @@ from kgraft.config import StudentConfig, TeacherConfig
 from kgraft.errors import KgraftError
 from kgraft.export import TFLiteRunner, float32_bytes
 from kgraft.grafting import fuse
+from kgraft.grafting.fold import can_absorb_at
 from kgraft.grafting.span import run_student
-from kgraft.graph import as_model
+from kgraft.graph import as_model, find_cuts, total_macs
 from kgraft.pipeline.teacher import open_own_student, open_teacher
 
 
@@ -35,6 +36,86 @@ def test_a_count_prefers_cuts_where_adapters_fold(world):
     assert len(teacher.chain.blocks) == 3
     # The activations feed a pooling or an addition, which take no adapter in.
     assert not {"relu1", "pool1"} & set(teacher.chain.cuts)
+
+
+def macs_of_blocks(chain):
+    return [total_macs(block.graph) for block in chain.blocks]
+
+
+def test_a_network_of_few_layers_has_fewer_blocks_than_asked_for(capsys):
+    """The convnet of keras.io: what lies between its layers are no blocks of their own."""
+    kl = keras.layers
+    teacher = keras.Sequential([
+        keras.Input((28, 28, 1)),
+        kl.Conv2D(32, 3, activation="relu", name="conv1"),
+        kl.MaxPooling2D(name="pool1"),
+        kl.Conv2D(64, 3, activation="relu", name="conv2"),
+        kl.MaxPooling2D(name="pool2"),
+        kl.Flatten(),
+        kl.Dropout(0.5),
+        kl.Dense(10, activation="softmax", name="out"),
+    ])
+    chain = open_teacher(TeacherConfig("unused.keras"), teacher).chain
+    # Of the cuts that cost the same, those where an adapter folds.
+    assert chain.cuts == ("pool1", "pool2")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "kgraft: cutting the teacher into 3 of 5 blocks: more of them would have no multiply-adds",
+        "kgraft: cutting the teacher at pool1, pool2: 8.0%, 91.4%, 0.7% of its multiply-adds",
+    ]
+
+
+def test_cuts_that_are_named_are_not_told_of(world, capsys):
+    open_teacher(TeacherConfig(world.teacher, ("relu1", "relu2"), preprocess="tf"))
+    assert capsys.readouterr().err == ""
+
+
+def test_no_block_is_nearly_all_for_the_sake_of_foldable_cuts():
+    """Adapters fold in front of the first convolution and behind the last sum, where nothing is."""
+    kl = keras.layers
+    image = keras.Input((12, 12, 3))
+    x = conv(kl.Rescaling(1 / 127.5, -1, name="pixels")(image), 4, 1, name="stem")
+    for index in range(4):
+        y = conv(kl.ReLU()(x), 4, name=f"unit{index}_conv")
+        x = kl.Add(name=f"unit{index}")([x, y])
+    x = kl.GlobalAveragePooling2D(name="pool")(x)
+    x = kl.Dense(4, name="out")(kl.Dropout(0.2, name="drop")(x))
+    teacher = keras.Model(image, x)
+    graph = open_teacher(TeacherConfig("unused.keras", cuts=1), teacher).chain.graph
+    foldable = [cut for cut in find_cuts(graph) if can_absorb_at(graph, cut)]
+    assert foldable == ["pixels", "unit3", "pool", "drop"]
+    for count in (2, 4):
+        shares = macs_of_blocks(
+            open_teacher(TeacherConfig("unused.keras", cuts=count), teacher).chain
+        )
+        assert len(shares) == count and max(shares) < 1.2 * sum(shares) / count
+
+
+def test_foldable_cuts_are_taken_where_they_are_nearly_as_even():
+    image = keras.Input((12, 12, 3))
+    x = conv(conv(image, 4, name="a"), 4, name="b")
+    x = conv(keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x), 4, name="c")
+    x = keras.layers.Dense(4, name="out")(keras.layers.GlobalAveragePooling2D(name="pool")(x))
+    chain = open_teacher(TeacherConfig("unused.keras", cuts=2), keras.Model(image, x)).chain
+    # Behind b the halves are 36 and 26 thousand, but the depthwise takes no adapter in.
+    assert chain.cuts == ("depthwise",)
+    assert [count // 1000 for count in macs_of_blocks(chain)] == [41, 20]
+
+
+def test_a_teacher_of_layers_that_count_no_multiply_adds_is_cut_all_the_same():
+    x = image = keras.Input((8, 8, 3))
+    for name in ("a", "b"):
+        x = keras.layers.AveragePooling2D(2, name=name)(x)
+    x = keras.layers.Flatten(name="flat")(keras.layers.GlobalAveragePooling2D(name="pool")(x))
+    chain = open_teacher(TeacherConfig("unused.keras", cuts=3), keras.Model(image, x)).chain
+    assert len(chain.blocks) == 3
+
+
+def test_a_teacher_of_one_layer_is_one_block():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Dense(4, name="out")(keras.layers.GlobalAveragePooling2D(name="pool")(image))
+    chain = open_teacher(TeacherConfig("unused.keras"), keras.Model(image, x)).chain
+    assert chain.cuts == ()
 
 
 def test_weights_that_are_not_finite_are_named(world):
@@ -142,16 +223,16 @@ def test_a_layer_that_cannot_be_copied():
 
 
 def test_more_blocks_than_there_are_cuts_elsewhere():
-    """A network of dense layers has few."""
+    """A network of dense layers has few, and in front of the first nothing costs."""
     image = keras.Input((8, 8, 1))
     x = keras.layers.Dense(16, activation="relu", name="a")(
         keras.layers.Flatten(name="flat")(image)
     )
     x = keras.layers.Dense(16, activation="relu", name="b")(x)
     teacher = keras.Model(image, keras.layers.Dense(4, name="out")(x))
-    assert open_teacher(TeacherConfig("unused.keras", cuts=3), teacher).chain.cuts == ("a", "b")
-    four = open_teacher(TeacherConfig("unused.keras", cuts=4), teacher).chain.cuts
-    assert four == ("flat", "a", "b")
+    for count in (3, 4, 9):
+        chain = open_teacher(TeacherConfig("unused.keras", cuts=count), teacher).chain
+        assert chain.cuts == ("a", "b")
 
 
 def test_a_student_of_several_classes_an_image(world, tmp_path):

@@ -34,6 +34,13 @@ def test_unknown_cuts_of_the_space_are_refused_by_name(world):
         Bench(config, world.teacher)
 
 
+def test_more_blocks_than_have_multiply_adds_are_refused(world):
+    config = world.config(vary=("teacher_cuts=3|7",), graft="all")
+    message = "--teacher_cuts=7: only 4 blocks .* a search takes --teacher_cuts=4 or names of cuts"
+    with pytest.raises(KgraftError, match=message):
+        Bench(config, world.teacher)
+
+
 def test_what_a_search_is_known_by(world, tmp_path):
     """Images, labels and names may change in the files that the settings name."""
     with np.load(world.folder / "images.npz") as arrays:
