@@ -19,6 +19,7 @@ from kgraft.pipeline.given import given_config
 from kgraft.pipeline.job import fill_banks, open_job
 from kgraft.pipeline.keras_settings import usual_keras_settings
 from kgraft.pipeline.parallel import train_side_by_side
+from kgraft.pipeline.sizes import tell_of_size
 from kgraft.pipeline.stopwatch import Stopwatch, tell
 from kgraft.pipeline.targets import warn_of_targets
 from kgraft.pipeline.training import (
@@ -140,6 +141,9 @@ def run(
     try:
         with strategy.scope():
             student = start_student(job, config, banks.train, checkpoints=checkpoints, watch=watch)
+        if chief:
+            # Outside the scope, as the variables of the compression above.
+            tell_of_size(job, student)
         results = train_student(
             job,
             student,
