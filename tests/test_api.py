@@ -162,6 +162,57 @@ def test_a_subclassed_model_is_refused_before_anything_is_written(dataset, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def squashed(x):
+    """An activation of the user's own."""
+    return keras.ops.tanh(x) * 2
+
+
+def with_layer(op):
+    """A teacher that goes through a layer without weights in its middle."""
+    kl = keras.layers
+    keras.utils.set_random_seed(0)
+    image = keras.Input(SHAPE)
+    x = op(kl.Conv2D(8, 3, padding="same", name="conv")(image))
+    x = kl.Conv2D(8, 3, padding="same", activation="relu", name="conv2")(x)
+    return keras.Model(image, kl.Dense(CLASSES)(kl.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize(
+    ("op", "advice"),
+    [
+        (keras.layers.Lambda(squashed, name="own"), "in place of a Lambda a layer such as Rescal"),
+        (keras.layers.Lambda(lambda x: x * 2, name="own"), "in place of a Lambda a layer such as"),
+        (keras.layers.Activation(squashed, name="own"), "class or function of your own registered"),
+    ],
+)
+@pytest.mark.parametrize("resume", [False, True])
+def test_layers_that_no_file_gives_back_are_refused_first(op, advice, resume, dataset, tmp_path):
+    workdir = str(tmp_path / "run")
+    with pytest.raises(KgraftError, match="the teacher's layer own cannot be copied") as caught:
+        distill(
+            teacher_model=with_layer(op), dataset=dataset, workdir=workdir, resume=resume, **QUICK
+        )
+    assert advice in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_registered_function_goes_all_the_way_and_is_gone_on_with(dataset, tmp_path):
+    settings = {
+        "teacher_model": with_layer(keras.layers.Activation(squashed, name="own")),
+        "teacher_cuts": ("own",),
+        "dataset": dataset,
+        "workdir": str(tmp_path / "run"),
+        **QUICK | {"graft": "0-1", "formats": ("float32",)},
+    }
+    pixels = np.random.default_rng(1).uniform(0, 255, [8, *SHAPE]).astype("float32")
+    with keras.saving.custom_object_scope({"squashed": squashed}):
+        made = distill(**settings).student.predict(pixels, verbose=0)
+        again = distill(**settings, resume=True).student.predict(pixels, verbose=0)
+        loaded = keras.saving.load_model(tmp_path / "run" / "student.keras")
+    np.testing.assert_array_equal(again, made)
+    np.testing.assert_array_equal(loaded.predict(pixels, verbose=0), made)
+
+
 def test_unknown_and_missing_keywords_are_named():
     with pytest.raises(KgraftError, match="unknown settings: shot; they are named as the flags"):
         distill(teacher="a.keras", dataset="folder:images", shot=3)

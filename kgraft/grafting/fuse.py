@@ -108,6 +108,6 @@ def _made(folding: Folding) -> Graph:
 
     made = rebuild(folding.graph, new_op, blank=True)
     for old, new in zip(folding.graph.calls, made.calls, strict=True):
-        if isinstance(new.op, keras.layers.Layer) and new.op is not old.op and new.op.weights:
+        if isinstance(new.op, keras.layers.Layer) and new.op.weights:
             set_weights(new.op, folding.of(old))
     return made

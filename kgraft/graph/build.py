@@ -19,18 +19,16 @@ def clone_op(op: Any, *, name: str | None = None, **overrides: Any) -> Any:
         **overrides: entries of the configuration to set otherwise.
 
     Returns:
-        A new operation; a layer is not built yet. What has no weights and cannot be made from its
-        configuration (a `Lambda` with safe mode on) is returned as it is.
+        A new operation; a layer is not built yet.
+
+    Raises:
+        Exception: whatever the operation raises where its configuration does not make it again, as
+            that of a `Lambda` does not.
     """
-    try:
-        config = {**op.get_config(), **overrides}
-        if name is not None and "name" in config:
-            config["name"] = name
-        return type(op).from_config(config)
-    except (NotImplementedError, TypeError, ValueError):
-        if getattr(op, "weights", None) or overrides:
-            raise
-        return op
+    config = {**op.get_config(), **overrides}
+    if name is not None and "name" in config:
+        config["name"] = name
+    return type(op).from_config(config)
 
 
 def unconstrained(op: Any) -> dict[str, None]:
@@ -168,7 +166,7 @@ def clone_call(call: Call, *, trainable: bool, **overrides: Any) -> Any:
         What `clone_op` makes: a layer is not built yet.
     """
     op = clone_op(call.op, name=_plain_name(call.name), **overrides)
-    if isinstance(op, keras.layers.Layer) and op is not call.op:
+    if isinstance(op, keras.layers.Layer):
         op.trainable = trainable
     return op
 
@@ -225,7 +223,7 @@ def as_model(
         if id(call.op) in shared:
             return call.op
         op = clone_op(call.op, name=_layer_name(call.name, taken))
-        if isinstance(op, keras.layers.Layer) and op is not call.op and frozen:
+        if isinstance(op, keras.layers.Layer) and frozen:
             op.trainable = False
         return op
 

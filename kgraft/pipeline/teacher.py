@@ -136,8 +136,9 @@ def _check_copies(graph: Graph) -> None:
             raise KgraftError(
                 f"the teacher's layer {call.name} cannot be copied: expected one that "
                 f"{type(call.op).__name__}.from_config makes again from its get_config, with each "
-                "class of your own registered by keras.saving.register_keras_serializable "
-                f"({keras_reason(error)})"
+                "class or function of your own registered by keras.saving."
+                "register_keras_serializable, and in place of a Lambda a layer such as Rescaling "
+                f"or operations of keras.ops ({keras_reason(error)})"
             ) from error
 
 

@@ -96,7 +96,7 @@ def thin_graph(graph: Graph, groups: ChannelGroups, plan: Plan, *, copy: bool) -
     def new_op(call: Call) -> Any:
         overrides = unconstrained(call.op) | _overrides(call, groups, plan, graph)
         op = clone_op(call.op, **overrides)
-        if isinstance(op, keras.layers.Layer) and op is not call.op:
+        if isinstance(op, keras.layers.Layer):
             op.trainable = True
         return op
 
