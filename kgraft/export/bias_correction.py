@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from kgraft.data.preprocess import preprocess
-from kgraft.export.convert import float32_copy, spread
+from kgraft.export.convert import spread
 from kgraft.export.records import DeviceInput
 from kgraft.grafting.fake_quant import int8_kernels, kernels_of
 from kgraft.graph import (
@@ -30,6 +30,7 @@ from kgraft.graph import (
     set_weights,
     trace_model,
 )
+from kgraft.zoo import float32_copy
 
 # Bits of the kernels of each format whose kernels are rounded after training.
 _BITS = {"dynamic": 8, "int8": 8, "int16x8": 8, "aeq_int8": 8, "aeq_int4": 4, "aeq_mixed": 4}

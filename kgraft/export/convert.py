@@ -17,7 +17,7 @@ from kgraft.export.guards import Shape, image_shape
 from kgraft.export.names import INPUT_NAME, OUTPUT_NAME, SIGNATURE
 from kgraft.export.quiet import quiet_stderr
 from kgraft.export.records import DeviceInput
-from kgraft.graph import set_weights
+from kgraft.zoo import float32_copy
 
 CALIBRATION_IMAGES = 256
 # Formats whose ranges come from images.
@@ -79,18 +79,6 @@ def model_bytes(
         return tflite_bytes(Path(folder), name, calibration)
 
 
-def one_to_one(model: keras.Model) -> keras.Model:
-    """Takes the lists or dicts away that a model may have around its one input and output.
-
-    Args:
-        model: functional, with one input and one output.
-
-    Returns:
-        A model of the same layers.
-    """
-    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-
-
 def write_saved_model(
     model: keras.Model, folder: Path, shape: Shape, takes: DeviceInput | None = None
 ) -> None:
@@ -105,6 +93,8 @@ def write_saved_model(
         shape: `(height, width, channels)` of an image.
         takes: what is done inside and how many images it takes; None for nothing and one.
     """
+    # Float32, because a model trained in bfloat16 has casts that TFLite lacks; and a copy, because
+    # the variables of a distribution strategy do not save as plain ones.
     copy = float32_copy(model)
     _save(copy, [variable.value for variable in copy.variables], folder, shape=shape, takes=takes)
 
@@ -260,28 +250,6 @@ _SETTINGS: dict[str, Callable[[Any, np.ndarray | None], None]] = {
     "sparse": _set_sparse,
     "int8_qat": _set_int8_qat,
 }
-
-
-def float32_copy(model: keras.Model) -> keras.Model:
-    """Copies a model as one of float32, with layers and weights of its own.
-
-    Args:
-        model: functional, with one input and one output.
-    """
-
-    # Float32, because a model trained in bfloat16 has casts that TFLite lacks; and a copy, because
-    # the variables of a distribution strategy do not save as plain ones.
-    def clone(layer: keras.Operation) -> keras.Operation:
-        config = layer.get_config()
-        # Plain operations, such as an addition written with `+`, come here too and have no dtype.
-        if isinstance(layer, keras.layers.Layer) and "dtype" in config:
-            config["dtype"] = "float32"
-        return layer.__class__.from_config(config)
-
-    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    for old, new in zip(model.layers, copy.layers, strict=True):
-        set_weights(new, old.get_weights())
-    return one_to_one(copy)
 
 
 def _feed(images: np.ndarray) -> Callable[[], Iterator[dict[str, np.ndarray]]]:

@@ -14,7 +14,7 @@ from kgraft.compress import QuantizedStudent
 from kgraft.config import ONNX
 from kgraft.errors import KgraftError, one_line
 from kgraft.export.bias_correction import corrected_students
-from kgraft.export.convert import INTEGER, float32_bytes, one_to_one
+from kgraft.export.convert import INTEGER, float32_bytes
 from kgraft.export.flatbuffer import TFLiteContents, read_contents
 from kgraft.export.judge import Demands, Reference, check_together, judge
 from kgraft.export.layers import Layers
@@ -23,6 +23,7 @@ from kgraft.export.onnx_file import verify_onnx
 from kgraft.export.quiet import quiet_stderr
 from kgraft.export.records import DeviceInput, ExportedFile, LayerNoise, Verification
 from kgraft.export.runner import TFLiteRunner, load_interpreter
+from kgraft.zoo import one_to_one
 
 # Largest difference of a logit as a share of the student's largest logit.
 TOLERANCES = {

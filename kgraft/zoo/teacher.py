@@ -4,7 +4,6 @@ import dataclasses
 import json
 import pathlib
 import zipfile
-from typing import Any
 
 import keras
 
@@ -12,11 +11,8 @@ from kgraft.config import PREPROCESSINGS
 from kgraft.errors import KgraftError, keras_reason
 from kgraft.zoo.applications import load_application
 from kgraft.zoo.build import build
+from kgraft.zoo.float32 import FUNCTIONAL, float32_copy, half_precision
 
-# Keras gives `keras.Model(inputs, outputs)` this class, but no public name for it.
-_TENSOR = keras.Input((1,))
-FUNCTIONAL = type(keras.Model(_TENSOR, _TENSOR))
-_HALF = ("float16", "bfloat16")
 EMBEDDED = pathlib.Path(__file__).parent / "embedded"
 
 
@@ -220,24 +216,12 @@ def _in_float32(model: keras.Model, source: str) -> keras.Model:
     Raises:
         KgraftError: a layer computes in half precision and cannot be made anew.
     """
-    if all(layer.compute_dtype not in _HALF for layer in model._flatten_layers()):
+    if not half_precision(model):
         return model
-
-    def wider(op: Any) -> Any:
-        # A plain operation, such as a sum, takes the type that comes.
-        kind = {"dtype": "float32"} if isinstance(op, keras.layers.Layer) else {}
-        return type(op).from_config({**op.get_config(), **kind})
-
     try:
-        made = keras.models.clone_model(model, clone_function=wider, recursive=True)
-        made.set_weights(model.get_weights())
-        for layer in made._flatten_layers():
-            if isinstance(layer, keras.layers.Normalization):
-                # It computes with numbers of its own, made from the weights when it was built.
-                layer.finalize_state()
+        return float32_copy(model)
     except Exception as error:  # Layers of a user's own may raise anything.
         raise KgraftError(
             f"{source} computes in half precision, and cannot be made anew in float32: expected "
             f"a float32 model ({keras_reason(error)})"
         ) from error
-    return made

@@ -10,8 +10,9 @@ from kgraft.export import TFLiteRunner, float32_bytes
 from kgraft.grafting import fuse
 from kgraft.grafting.fold import can_absorb_at
 from kgraft.grafting.span import run_student
-from kgraft.graph import as_model, find_cuts, total_macs
+from kgraft.graph import as_model, find_cuts, run_calls, total_macs
 from kgraft.pipeline.teacher import open_own_student, open_teacher
+from kgraft.students.ridge import NormalEquations
 
 
 def test_a_file_is_opened_and_cut(world):
@@ -303,3 +304,22 @@ def test_a_student_of_separable_layers_is_of_plain_ones_too(tmp_path):
         keras.layers.SeparableConv2D,
         keras.layers.SpectralNormalization,
     })
+
+
+def test_least_squares_on_a_teacher_of_mixed_precision_are_of_float32():
+    """Products of pixels are beyond what float16 holds."""
+    image, half = keras.Input((16, 16, 3)), {"dtype": "mixed_float16"}
+    x = keras.layers.Conv2D(4, 3, activation=keras.layers.LeakyReLU(**half), **half)(image)
+    x = keras.layers.Conv2D(4, 3, activation=keras.layers.LeakyReLU(**half), **half)(x)
+    x = keras.layers.Dense(4, dtype="float32")(keras.layers.GlobalAveragePooling2D(**half)(x))
+    graph = open_teacher(TeacherConfig("unused.keras", 1), keras.Model(image, x)).chain.graph
+    pixels = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 3)).astype("float32")
+    for _, values in run_calls(graph, pixels):
+        for value in values.values():
+            assert value.dtype == "float32"
+            rows = value.reshape(-1, value.shape[-1])
+            equations = NormalEquations.empty(rows.shape[1], rows.shape[1])
+            equations.add(rows, rows)
+            np.testing.assert_allclose(equations.xx, equations.xy, rtol=1e-5)
+            centred = rows.astype("float64") - equations.x_shift
+            np.testing.assert_allclose(equations.xx, centred.T @ centred, rtol=1e-3, atol=1)
