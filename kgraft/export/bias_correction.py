@@ -112,7 +112,10 @@ def _with_biases(graph: Graph) -> Graph:
         calls = [call for call in graph.calls if call.op is op]
         shape = graph.shapes[calls[0].input]
         new = clone_built(op, shape, use_bias=True, bias_initializer="zeros")
-        set_weights(new, [*op.get_weights(), np.asarray(new.bias)])
+        # Behind it come weights of the activation, where it has any.
+        place = [weight is new.bias for weight in new.weights].index(True)
+        weights = op.get_weights()
+        set_weights(new, [*weights[:place], np.asarray(new.bias), *weights[place:]])
         for call in calls:
             graph = graph.with_op(call.name, new)
     return graph

@@ -66,8 +66,24 @@ def clone_built(op: keras.layers.Layer, shape: Shape, **overrides: Any) -> keras
     clone = clone_op(op, **overrides)
     with _beginning_at_zero([clone]):
         clone.build(shape)
+        build_inside(clone, keras.KerasTensor(shape))
     clone.trainable = op.trainable
     return clone
+
+
+def build_inside(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> None:
+    """Builds the layers inside a layer, such as an activation with weights of its own.
+
+    Keras leaves them for the first call on numbers where it knows the shape of what the layer makes
+    without calling it.
+
+    Args:
+        layer: a built layer or model.
+        *args: what it is called with, tensors symbolic.
+        **kwargs: likewise.
+    """
+    if not all(inner.built for inner in layer._flatten_layers()):
+        keras.Operation.compute_output_spec(layer, *args, **kwargs)
 
 
 def rebuild(
@@ -95,10 +111,20 @@ def rebuild(
     x = keras.Input(batch_shape=input_shape or graph.input_shape)
     wired = dataclasses.replace(graph, calls=calls)
     with _beginning_at_zero(wired.layers) if blank else contextlib.nullcontext():
-        values = wired.run(x, training=None)
+        values = _built(wired, x)
     return dataclasses.replace(
         wired, shapes={name: tuple(value.shape) for name, value in values.items()}
     )
+
+
+def _built(graph: Graph, x: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+    """Builds the layers of a graph, and returns every value by its name."""
+    values = graph.run(x, training=None)
+    for call in graph.calls:
+        if isinstance(call.op, keras.layers.Layer):
+            args, kwargs = call.filled(values)
+            build_inside(call.op, *args, **kwargs)
+    return values
 
 
 @contextlib.contextmanager
@@ -233,7 +259,7 @@ def as_model(
     )
     x = keras.Input(batch_shape=(None, *graph.input_shape[1:]), name="image")
     with _beginning_at_zero(wired.layers):
-        output = wired.run(x, training=None)[graph.output]
+        output = _built(wired, x)[graph.output]
     model = keras.Model(x, output, name=name)
     copy_weights(graph, wired)
     return model

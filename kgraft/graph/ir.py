@@ -72,6 +72,14 @@ class Call:
         args, kwargs = tree.map_structure(rename, (self.args, dict(self.kwargs)))
         return dataclasses.replace(self, args=args, kwargs=kwargs)
 
+    def filled(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns the arguments with `values` in the place of their names."""
+
+        def fill(leaf: Any) -> Any:
+            return values[leaf.value] if isinstance(leaf, Ref) else leaf
+
+        return tree.map_structure(fill, (self.args, dict(self.kwargs)))
+
     def run(self, values: Mapping[str, Any], training: bool | None) -> list[Any]:
         """Applies the operation to `values` and returns its outputs in order.
 
@@ -79,11 +87,7 @@ class Call:
         model's author froze with a baked-in `training=False` stays frozen. None leaves `training`
         as it is in the model.
         """
-
-        def fill(leaf: Any) -> Any:
-            return values[leaf.value] if isinstance(leaf, Ref) else leaf
-
-        args, kwargs = tree.map_structure(fill, (self.args, dict(self.kwargs)))
+        args, kwargs = self.filled(values)
         baked = kwargs.pop("training", None)
         wanted = baked if training is None else training and baked is not False
         if wanted is not None and getattr(self.op, "_call_has_training_arg", False):

@@ -7,13 +7,15 @@ import keras
 from keras import tree
 
 from kgraft.errors import KgraftError
+from kgraft.graph.build import build_inside
 from kgraft.graph.ir import Call, Graph, Ref, Shape, prune
 
 
 def trace_model(model: keras.Model) -> Graph:
     """Reads a functional model, nested models and shared layers included, into one flat graph.
 
-    The graph shares the model's layers; nothing of the model changes.
+    The graph shares the model's layers; nothing of the model changes, but that what its layers have
+    inside is built where it was not yet.
 
     Args:
         model: a built Functional or Sequential model with one input and one output.
@@ -38,6 +40,7 @@ def trace_model(model: keras.Model) -> Graph:
                 f"expected a model with one {what}; {model.name!r} has {len(tensors)} ({names}): "
                 f"build one with a single {what}"
             )
+    build_inside(function, function.input)
     tracer = _Tracer()
     value = tracer.add_input(function.inputs[0])
     (output,) = tracer.trace(function, [value], prefix="", training=None)

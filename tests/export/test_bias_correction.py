@@ -67,6 +67,36 @@ def test_activations_come_after_the_mean():
     np.testing.assert_allclose(rounded, np.mean(linear(images), axis=(0, 1, 2)), atol=1e-5)
 
 
+def with_learned_activations():
+    """Activations with weights of their own in layers that have no bias."""
+    keras.utils.set_random_seed(0)
+
+    def bent():
+        return kl.PReLU(keras.initializers.RandomNormal(0.3, 0.1), shared_axes=[1, 2])
+
+    image = keras.Input((12, 12, 3))
+    x = kl.Conv2D(8, 3, use_bias=False, activation=bent(), name="conv")(image)
+    x = kl.SeparableConv2D(8, 3, use_bias=False, activation=bent(), name="separable")(x)
+    x = kl.Conv2D(8, 3, use_bias=False, name="folded")(x)
+    x = kl.Activation(bent())(kl.BatchNormalization()(x))
+    return keras.Model(image, kl.Dense(5)(kl.GlobalAveragePooling2D()(x)), name="learned")
+
+
+def test_learned_activations_of_layers_without_a_bias(images, tmp_path):
+    model = with_learned_activations()
+    exact = keras_logits(model, images)
+    files = export_student(model, folder=tmp_path, formats=["float32", "int8"], calibration=images)
+    for file, share in zip(files, (1e-5, 0.05), strict=True):
+        off = np.abs(TFLiteRunner(file.path)(images) - exact)
+        assert off.max() < share * np.abs(exact).max()
+    found = corrected_students(model, ["int8"], images)["int8"]
+    for name in ("conv", "separable"):
+        old, new = model.get_layer(name), found.get_layer(name)
+        np.testing.assert_array_equal(new.get_weights()[0], old.get_weights()[0])
+        np.testing.assert_array_equal(new.activation.alpha, old.activation.alpha)
+        assert 0 < np.abs(new.bias).max() < 0.05
+
+
 def test_the_function_of_the_student_is_kept_up_to_biases(model, images):
     before = [weights.copy() for weights in model.get_weights()]
     found = corrected_students(model, ["int8", "float32", "saved_model"], images)

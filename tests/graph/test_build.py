@@ -8,6 +8,7 @@ from small_models import SHAPE, assert_close, images, small_model, state
 
 from kgraft.graph import (
     as_model,
+    clone_built,
     clone_graph,
     clone_op,
     copy_weights,
@@ -109,6 +110,31 @@ def test_clone_op_of_an_operation_without_layer():
     clone = clone_op(op, name="average")
     assert (clone.name, clone.axis) == ("average", (1, 2))
     assert clone is not op
+
+
+def bent(name="bent"):
+    """An activation with weights that no two draws have the same."""
+    return kl.PReLU(alpha_initializer="random_normal", shared_axes=[1, 2], name=name)
+
+
+def test_activations_with_weights_are_copied_with_the_layers_they_are_in():
+    """Keras builds them on the first numbers that come, of a new layer as of the original."""
+    image = keras.Input(SHAPE)
+    x = kl.Conv2D(4, 3, activation=bent(), use_bias=False, name="conv")(image)
+    x = kl.SpectralNormalization(kl.Conv2D(4, 1, activation=bent()), name="wrapper")(x)
+    x = kl.Activation(bent(), name="alone")(x)
+    model = keras.Model(image, kl.Dense(3)(kl.GlobalAveragePooling2D()(x)))
+    graph = trace_model(model)
+    conv = graph.call("conv").op
+    assert len(conv.weights) == 2
+    clone = clone_built(conv, graph.input_shape, use_bias=True)
+    assert [weight.name for weight in clone.weights] == ["kernel", "bias", "alpha"]
+    x = images()
+    copy, flat = clone_graph(graph, trainable=True), as_model(graph, name="flat")
+    assert not {id(v) for v in copy.variables} & {id(v) for v in graph.variables}
+    np.testing.assert_array_equal(copy(x), model(x))
+    np.testing.assert_array_equal(flat(x), model(x))
+    assert len(flat.weights) == len(model.weights) == 9
 
 
 class Scale(kl.Layer):
