@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kgraft.config import DataConfig
-from kgraft.data import Source, open_source
+from kgraft.data import Source, open_set
 from kgraft.data.hashes import images_sha256, labelled_sha256
 from kgraft.errors import KgraftError
 
@@ -23,7 +23,7 @@ def transfer_source(data: DataConfig, *, channels: int = 3) -> Source:
     Raises:
         KgraftError: the data is missing or not of the form expected.
     """
-    return _opened(data, data.dataset, data.split, channels)
+    return open_set(data, data.dataset, data.split, channels=channels)
 
 
 def source_hashes(data: DataConfig, source: Source) -> dict[str, str]:
@@ -39,7 +39,7 @@ def source_hashes(data: DataConfig, source: Source) -> dict[str, str]:
     hashes = {"transfer_sha256": labelled_sha256(source)}
     if data.extra_dataset:
         # What it has for labels is of no account, because nothing reads them.
-        extra = _opened(data, data.extra_dataset, data.extra_split, channels=3)
+        extra = open_set(data, data.extra_dataset, data.extra_split, channels=3)
         hashes["extra_sha256"] = images_sha256(extra)
     return hashes
 
@@ -70,15 +70,4 @@ def check_shots(source: Source, shots_list: Sequence[int]) -> None:
     raise KgraftError(
         f"--shots_list={','.join(map(str, shots_list))}: class {source.class_name(scarce)!r} of "
         f"{source.name} has {counts[scarce]} images, fewer than {most}; {remedy}"
-    )
-
-
-def _opened(data: DataConfig, dataset: str, split: str, channels: int) -> Source:
-    return open_source(
-        dataset,
-        split=split,
-        data_dir=data.data_dir,
-        manual_dir=data.manual_dir,
-        download=data.download,
-        channels=channels,
     )

@@ -5,6 +5,7 @@ from kgraft.data.embedded_source import open_embedded
 from kgraft.data.folder_source import FolderSource
 from kgraft.data.npz_source import NpzSource
 from kgraft.data.source import Source
+from kgraft.data_config import DataConfig
 
 
 def open_source(
@@ -51,5 +52,27 @@ def open_source(
         data_dir=data_dir,
         manual_dir=manual_dir,
         download=download,
+        channels=channels,
+    )
+
+
+def open_set(config: DataConfig, dataset: str, split: str, *, channels: int) -> Source:
+    """Opens a data set that images are drawn from.
+
+    Args:
+        config: the data settings; where prepared data lies.
+        dataset: the transfer images' or the extra ones'.
+        split: part of it.
+        channels: of decoded images, where the data leaves that open.
+
+    Raises:
+        KgraftError: the data is missing or not of the form expected.
+    """
+    return open_source(
+        dataset,
+        split=split,
+        data_dir=config.data_dir,
+        manual_dir=config.manual_dir,
+        download=config.download,
         channels=channels,
     )

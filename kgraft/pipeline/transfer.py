@@ -15,7 +15,7 @@ from kgraft.data import (
     add_mixed_views,
     draw_transfer_set,
     make_views,
-    open_source,
+    open_set,
     resolve_resize,
 )
 from kgraft.data.aligned import aligned_empty
@@ -150,14 +150,7 @@ def _draw(config: DataConfig, teacher: Graph) -> tuple[TransferSet, Size, str]:
 
 
 def _open(config: DataConfig, teacher: Graph, dataset: str, split: str) -> Source:
-    return open_source(
-        dataset,
-        split=split,
-        data_dir=config.data_dir,
-        manual_dir=config.manual_dir,
-        download=config.download,
-        channels=teacher.input_shape[-1] or 3,
-    )
+    return open_set(config, dataset, split, channels=teacher.input_shape[-1] or 3)
 
 
 def _open_extra(

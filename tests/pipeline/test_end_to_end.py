@@ -11,10 +11,10 @@ import pytest
 
 from kgraft import api
 from kgraft.config import PLAIN_FORMATS
-from kgraft.data import Source
+from kgraft.data import Source, sources
 from kgraft.errors import KgraftError
 from kgraft.graph import trace_model
-from kgraft.pipeline import test_set, transfer
+from kgraft.pipeline import test_set
 from kgraft.pipeline.transfer import open_transfer
 from kgraft.pipeline.workdir import check_workdir
 
@@ -50,7 +50,7 @@ class SpySource(Source):
 
 def spied(monkeypatch, diary):
     """Makes the pipeline write a diary of its reads and of the stages they happen in."""
-    opened = transfer.open_source
+    opened = sources.open_source
 
     def open_spied(spec, *, split, **options):
         return SpySource(opened(spec, split=split, **options), split, diary)
@@ -64,7 +64,7 @@ def spied(monkeypatch, diary):
 
         return run
 
-    for module in (transfer, test_set):
+    for module in (sources, test_set):
         monkeypatch.setattr(module, "open_source", open_spied)
     for name in ("open_job", "fill_banks", "train_student", "deliver", "make_report"):
         monkeypatch.setattr(api, name, staged(name))
